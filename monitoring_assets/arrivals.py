@@ -1,0 +1,146 @@
+"""When to look: schedules per chunk cadence, and sensors for scored batches, due outcomes and promotions.
+
+Belongs here: turning time and events into run requests of this location. Does not: any measuring.
+Reads: materialization events, table partitions.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import dagster as dg
+
+from monitoring_assets.jobs import AssetJob, job_name
+from monitoring_assets.stage import key
+from resources import tables
+from resources.clock import now
+from resources.lake import Lake
+from resources.partitions import consecutive, range_tags
+from resources.policy import MonitoredModel
+from resources.vocabulary import Stage
+
+_BATCH = 1000
+_INTERVAL_SECONDS = 3
+
+
+def due_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
+    """Chunks whose outcomes are complete by now and whose performance is not realized yet, oldest first."""
+    present = now(policy, lake)
+    logged = lake.partitions(policy.model, tables.prediction_log(policy), "chunk")
+    realized = lake.partitions(policy.model, tables.MEASUREMENTS, "chunk", {"stage": str(Stage.REALIZED_PERFORMANCE)})
+    return [chunk for chunk in logged if chunk not in set(realized) and policy.outcome_due(chunk) <= present]
+
+
+def _request(policy: MonitoredModel, purpose: str, chunks: Sequence[str], run_key: str, *, named: bool = True) -> dg.RunRequest:
+    """One run for one chunk, or for a range of neighbours."""
+    job = job_name(policy, purpose) if named else None
+    if len(chunks) == 1:
+        return dg.RunRequest(run_key=run_key, job_name=job, partition_key=chunks[0])
+    return dg.RunRequest(run_key=run_key, job_name=job, tags=range_tags(chunks))
+
+
+def _outcome_requests(policy: MonitoredModel, lake: Lake, *, named: bool = True) -> Iterator[dg.RunRequest]:
+    for group in consecutive(policy, due_chunks(policy, lake)):
+        yield _request(policy, "realize", group, f"{policy.model}/realize/{group[0]}/{group[-1]}", named=named)
+
+
+def _new_events(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int) -> tuple[list[str | None], int]:
+    """Partitions materialized since storage id ``after``, oldest first, and the newest id seen."""
+    records = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=asset, after_storage_id=after), limit=_BATCH, ascending=True).records
+    return [record.partition_key for record in records], max((record.storage_id for record in records), default=after)
+
+
+def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[AssetJob]) -> dg.SensorDefinition:
+    """Monitor every scored batch, and realize performance where outcomes have become complete."""
+
+    @dg.sensor(
+        name="log_arrivals",
+        jobs=jobs,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="New scored batches are monitored; chunks whose outcomes are complete are judged again.",
+    )
+    def log_arrivals(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult:
+        cursor: dict[str, list[int]] = json.loads(context.cursor or "{}")
+        requests: list[dg.RunRequest] = []
+        for policy in policies:
+            scored_id, logged_id = cursor.get(policy.model, [0, 0])
+            scored, new_scored_id = _new_events(context.instance, key(policy, Stage.SCORED_BATCH), scored_id)
+            logged, new_logged_id = _new_events(context.instance, key(policy, Stage.PREDICTION_LOG), logged_id)
+            if scored or logged:
+                requests += _outcome_requests(policy, lake)
+            for group in consecutive(policy, [chunk for chunk in scored if chunk]):
+                requests.append(_request(policy, "monitor", group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}"))
+            cursor[policy.model] = [new_scored_id, new_logged_id]
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
+
+    return log_arrivals
+
+
+def build_promotions_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[AssetJob]) -> dg.SensorDefinition:
+    """Fit the next reference whenever another version starts to serve."""
+
+    @dg.sensor(
+        name="new_champions",
+        jobs=jobs,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="After a promotion the accepted window becomes the next reference and its profile is fitted.",
+    )
+    def new_champions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        cursor: dict[str, int] = json.loads(context.cursor or "{}")
+        requests = []
+        for policy in policies:
+            seen = cursor.get(policy.model, 0)
+            _, newest = _new_events(context.instance, key(policy, Stage.PROMOTION), seen)
+            if newest > seen:
+                requests.append(dg.RunRequest(run_key=f"{policy.model}/reference/{newest}", job_name=job_name(policy, "reference")))
+            cursor[policy.model] = newest
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
+
+    return new_champions
+
+
+def newest_closed_chunk(policy: MonitoredModel, moment: datetime) -> str:
+    """The newest chunk that has ended by ``moment``."""
+    return policy.cadence.shift(policy.cadence.key(moment), -1)
+
+
+def build_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
+    """Monitor a chunk when it ends, for logs that carry their predictions."""
+
+    @dg.schedule(
+        name=f"{policy.model}__every_{policy.chunk}",
+        job_name=job_name(policy, "monitor"),
+        cron_schedule=policy.cadence.cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Monitors each chunk ({policy.chunk}) when it ends.",
+    )
+    def monitor_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if policy.replay:
+            return dg.SkipReason("a replayed log is driven by the replay clock of the training location")
+        if policy.log.is_scored_here:
+            return dg.SkipReason("the champion scores this log first; the sensor log_arrivals follows the scored batch")
+        chunk = newest_closed_chunk(policy, context.scheduled_execution_time)
+        return dg.RunRequest(run_key=f"{policy.model}/monitor/{chunk}", partition_key=chunk)
+
+    return monitor_schedule
+
+
+def build_outcomes_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
+    """Once a day, realize performance of chunks whose outcomes have become complete."""
+
+    @dg.schedule(
+        name=f"{policy.model}__outcomes_daily",
+        job_name=job_name(policy, "realize"),
+        cron_schedule="0 6 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Realizes the performance of chunks whose outcomes have become complete.",
+    )
+    def outcomes_schedule(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
+        requests = list(_outcome_requests(policy, lake, named=False))
+        return requests or dg.SkipReason("no chunk's outcomes have become complete since")
+
+    return outcomes_schedule

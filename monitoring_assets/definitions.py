@@ -1,0 +1,75 @@
+"""Code location 1: each declared model becomes its family of assets, checks, jobs, schedules; nothing else."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from monitoring_assets import drift, performance, production_log, reference, validation, verdict
+from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
+from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
+from monitoring_assets.measures.registry import CATEGORICAL, ESTIMATORS, MULTIVARIATE, NUMERIC, metric_names
+from resources.catalogue import Declaration, load_catalogue, require_known
+from resources.policy import MonitoredModel
+from resources.settings import Settings
+
+
+def check_names(declarations: list[Declaration]) -> None:
+    """Refuse method and metric names that no registry knows, with file, line and the known names."""
+    methods = {"numeric": NUMERIC, "categorical": CATEGORICAL, "multivariate": MULTIVARIATE}
+    for section, registry in methods.items():
+        require_known(
+            declarations,
+            lambda policy, section=section: {("drift", section, index): name for index, name in enumerate(getattr(policy.drift, section))},  # type: ignore[misc]
+            registry,
+        )
+    for declaration in declarations:
+        task = declaration.policy.task
+        require_known([declaration], lambda policy: {("performance", "metrics", i): name for i, name in enumerate(policy.metrics)}, metric_names(task))
+        require_known([declaration], lambda policy: {("performance", "estimator"): policy.estimator}, [name for name, own in ESTIMATORS.items() if own is task])
+
+
+def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """All monitoring assets of one model."""
+    base = settings.models
+    return [
+        production_log.build_log_source(policy),
+        production_log.build_prediction_log(policy, base),
+        production_log.build_outcomes(policy, base),
+        reference.build_reference_window(policy, base),
+        reference.build_reference_profile(policy, base),
+        validation.build_production_window(policy),
+        validation.build_data_quality(policy),
+        drift.build_drift_report(policy, base),
+        performance.build_estimated_performance(policy, base),
+        performance.build_realized_performance(policy, base),
+        verdict.build_verdict(policy),
+    ]
+
+
+def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Definitions of the monitoring location.
+
+    Args:
+        settings: folders; those of the environment if absent.
+        resource_overrides: resources to use instead of the default ones.
+
+    Raises:
+        DeclarationError: for any declaration that cannot be used.
+    """
+    settings = settings or Settings.from_environment()
+    declarations = load_catalogue(settings.models)
+    check_names(declarations)
+    policies = [declaration.policy for declaration in declarations]
+    looking = [job for policy in policies for job in (monitor_job(policy), outcomes_job(policy))]
+    fitting = [reference_job(policy) for policy in policies]
+    return dg.Definitions(
+        assets=[asset for policy in policies for asset in family(policy, settings)],
+        jobs=[*looking, *fitting],
+        schedules=[schedule for policy in policies for schedule in (build_schedule(policy), build_outcomes_schedule(policy))],
+        sensors=[build_arrivals_sensor(policies, looking), build_promotions_sensor(policies, fitting)],
+        resources={"lake": settings.lake, **(resource_overrides or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

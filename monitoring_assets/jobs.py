@@ -1,0 +1,50 @@
+"""The jobs of one model in the monitoring location."""
+
+import warnings
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from monitoring_assets.stage import key
+from resources.policy import MonitoredModel
+from resources.vocabulary import TAG_MODEL, Stage
+
+AssetJob = UnresolvedAssetJobDefinition
+
+_MONITOR = (
+    Stage.PREDICTION_LOG, Stage.OUTCOMES, Stage.PRODUCTION_WINDOW, Stage.DATA_QUALITY, Stage.DRIFT_REPORT,
+    Stage.ESTIMATED_PERFORMANCE, Stage.VERDICT,
+)  # fmt: skip
+_OUTCOMES = (Stage.OUTCOMES, Stage.REALIZED_PERFORMANCE, Stage.VERDICT)
+_REFERENCE = (Stage.REFERENCE_WINDOW, Stage.REFERENCE_PROFILE)
+
+
+def job_name(policy: MonitoredModel, purpose: str) -> str:
+    """Name of a job: model and purpose."""
+    return f"{policy.model}__{purpose}"
+
+
+def _job(policy: MonitoredModel, purpose: str, stages: tuple[Stage, ...], description: str) -> AssetJob:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dg.define_asset_job(
+            job_name(policy, purpose),
+            selection=dg.AssetSelection.assets(*(key(policy, stage) for stage in stages)),
+            tags={TAG_MODEL: policy.model},
+            description=description,
+        )
+
+
+def monitor_job(policy: MonitoredModel) -> AssetJob:
+    """From the prediction log of a chunk to its verdict, before outcomes."""
+    return _job(policy, "monitor", _MONITOR, "Ingest one chunk, check, measure and judge it before outcomes arrive.")
+
+
+def outcomes_job(policy: MonitoredModel) -> AssetJob:
+    """Outcomes, realized performance and the verdict they change."""
+    return _job(policy, "realize", _OUTCOMES, "Ingest outcomes of a chunk, realize its performance and judge it again.")
+
+
+def reference_job(policy: MonitoredModel) -> AssetJob:
+    """Reference and profile of the serving version."""
+    return _job(policy, "reference", _REFERENCE, "Fit the reference profile of the serving version.")

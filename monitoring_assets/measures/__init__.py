@@ -1,0 +1,1 @@
+"""Pure statistics: no dagster, no duckdb, no mlflow. Fitted on the reference only, applied to chunks."""

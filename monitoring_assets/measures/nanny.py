@@ -1,0 +1,228 @@
+"""NannyML as the engine of record: fit on the reference once, measure any set of chunks against it.
+
+Belongs here: building calculators, preparing frames so that NannyML drops nothing, one long result shape. Does not: storage.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from resources.policy import Limit, MonitoredModel
+from resources.vocabulary import Kind, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TIME, _TRUTH, _PREDICTION, _PROBABILITY = "time", "y_true", "y_pred", "y_pred_proba"
+
+
+@dataclass(frozen=True)
+class LimitPair:
+    """Fitted limits of one number; ``None`` on a side means that side never breaches."""
+
+    lower: float | None
+    upper: float | None
+
+    def is_breached_by(self, value: float) -> bool:
+        """Whether ``value`` lies outside; NaN never breaches."""
+        return (self.lower is not None and value < self.lower) or (self.upper is not None and value > self.upper)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One fitted calculator, the limits of its numbers by ``(method, subject)``, and how much it was fitted on."""
+
+    component: str
+    calculator: Any
+    limits: Mapping[tuple[str, str], LimitPair]
+    n_rows: int
+    n_chunks: int
+
+
+@contextmanager
+def _quiet() -> Iterator[ModuleType]:
+    """NannyML with usage logging off, and without its log lines and warnings about its own dependencies."""
+    import logging
+    import warnings
+
+    os.environ.setdefault("NML_DISABLE_USAGE_LOGGING", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nannyml
+
+        logging.getLogger("nannyml").setLevel(logging.ERROR)
+        yield nannyml
+
+
+def _deviations(nannyml: ModuleType, limit: Limit) -> Any:
+    return nannyml.thresholds.StandardDeviationThreshold(std_lower_multiplier=limit.std, std_upper_multiplier=limit.std)
+
+
+def _univariate(policy: MonitoredModel, nml: ModuleType) -> Any:
+    drift = policy.drift
+    declared = {*drift.numeric, *drift.categorical} if drift.limit.std != 3.0 else set()
+    return nml.UnivariateDriftCalculator(
+        column_names=policy.features.all,
+        treat_as_categorical=policy.features.categorical,
+        timestamp_column_name=_TIME,
+        continuous_methods=drift.numeric,
+        categorical_methods=drift.categorical,
+        thresholds={method: _deviations(nml, drift.limit) for method in declared} or None,
+        computation_params={"kolmogorov_smirnov": {}, "wasserstein": {}, "calculation_method": "exact"},
+        chunk_period=policy.cadence.period,
+    )
+
+
+def _multivariate(policy: MonitoredModel, nml: ModuleType) -> Any:
+    return nml.DataReconstructionDriftCalculator(
+        column_names=policy.features.all,
+        timestamp_column_name=_TIME,
+        threshold=_deviations(nml, policy.drift.limit),
+        chunk_period=policy.cadence.period,
+    )
+
+
+def _estimated(policy: MonitoredModel, nml: ModuleType) -> Any:
+    limit = policy.performance.estimated_limit or policy.performance.limit
+    common = {
+        "metrics": policy.metrics,
+        "y_pred": _PREDICTION,
+        "y_true": _TRUTH,
+        "timestamp_column_name": _TIME,
+        "chunk_period": policy.cadence.period,
+        "thresholds": {metric: _deviations(nml, limit) for metric in policy.metrics},
+    }
+    if policy.estimator == "cbpe":
+        return nml.CBPE(y_pred_proba=_PROBABILITY, problem_type="classification_binary", **common)
+    return nml.DLE(feature_column_names=policy.features.all, **common)
+
+
+def _realized(policy: MonitoredModel, nml: ModuleType) -> Any:
+    binary = policy.task is Task.BINARY_CLASSIFICATION
+    return nml.PerformanceCalculator(
+        metrics=policy.metrics,
+        y_pred=_PREDICTION,
+        y_true=_TRUTH,
+        timestamp_column_name=_TIME,
+        chunk_period=policy.cadence.period,
+        problem_type="classification_binary" if binary else "regression",
+        thresholds={metric: _deviations(nml, policy.performance.limit) for metric in policy.metrics},
+        **({"y_pred_proba": _PROBABILITY} if binary else {}),
+    )
+
+
+_BUILDERS = {"univariate": _univariate, "multivariate": _multivariate, "estimated": _estimated, "realized": _realized}
+_KINDS = {
+    "univariate": Kind.UNIVARIATE_DRIFT,
+    "multivariate": Kind.MULTIVARIATE_DRIFT,
+    "estimated": Kind.ESTIMATED_PERFORMANCE,
+    "realized": Kind.REALIZED_PERFORMANCE,
+}
+#: What is fitted on inputs alone, and what needs out-of-sample predictions with outcomes.
+INPUT_COMPONENTS, PERFORMANCE_COMPONENTS = ("univariate", "multivariate"), ("estimated", "realized")
+
+
+def components_of(policy: MonitoredModel) -> list[str]:
+    """Components to fit for ``policy``: drift on the inputs, then estimated and realized performance."""
+    drift = ["univariate", *(["multivariate"] if policy.drift.multivariate and len(policy.features.all) > 1 else [])]
+    return [*drift, *PERFORMANCE_COMPONENTS]
+
+
+def fit(component: str, policy: MonitoredModel, reference: "pd.DataFrame") -> Fitted:
+    """Fit one component on the reference.
+
+    Args:
+        component: one of ``components_of(policy)``.
+        policy: declares features, methods, metrics, limits and the chunk.
+        reference: ``(n_rows, ...)`` with ``time`` and features; for performance also ``y_true``, ``y_pred`` and,
+            for classifiers, ``y_pred_proba``.
+
+    Returns:
+        The calculator without the reference result it no longer needs, and the limits it fitted.
+    """
+    with _quiet() as nml:
+        calculator = _BUILDERS[component](policy, nml)
+        calculator.fit(_prepared(policy, reference))
+        fitted = calculator.result.to_df()
+        limits = {
+            (method, subject): LimitPair(_number(fitted, key, "lower_threshold"), _number(fitted, key, "upper_threshold"))
+            for method, subject, key in _numbers(component, policy, fitted)
+        }
+        calculator.result = None
+    return Fitted(component, calculator, limits, len(reference), len(fitted))
+
+
+def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Measure every chunk in ``rows`` against the fitted reference; chunk by chunk gives the same numbers.
+
+    Args:
+        fitted: from ``fit``; it is not changed.
+        policy: the same declaration it was fitted with.
+        rows: ``(n_rows, ...)`` of whole chunks, columns as for ``fit``.
+
+    Returns:
+        One row per chunk and number: ``chunk, kind, method, subject, value, standard_error, n_rows, lower_limit,
+        upper_limit, breach``. A number NannyML cannot compute is NaN and never a breach.
+    """
+    import pandas as pd
+
+    with _quiet():
+        calculator, prepared = fitted.calculator, _prepared(policy, rows)
+        calculator.result = None
+        run = calculator.estimate if fitted.component == "estimated" else calculator.calculate
+        results = run(prepared).to_df()
+        calculator.result = None
+    own = {column[-1]: column for column in results.columns if column[0] == "chunk"}
+    results = results[results[own["period"]] == "analysis"]
+    counts = rows.groupby(rows["time"].map(policy.cadence.key)).size()
+    chunks = [policy.cadence.key(start.to_pydatetime()) for start in results[own["start_date"]]]
+    long = []
+    for method, subject, key in _numbers(fitted.component, policy, results):
+        pair = fitted.limits.get((method, subject), LimitPair(None, None))
+        errors = results[(*key, "sampling_error")] if (*key, "sampling_error") in results.columns else [None] * len(results)
+        for chunk, value, error in zip(chunks, results[(*key, "value")].astype(float), errors, strict=True):
+            long.append((chunk, str(_KINDS[fitted.component]), method, subject, value, error, int(counts[chunk]), pair.lower, pair.upper, pair.is_breached_by(value)))
+    columns = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
+    frame = pd.DataFrame(long, columns=columns)
+    numbers = ["value", "standard_error", "lower_limit", "upper_limit"]
+    return frame.astype(dict.fromkeys(numbers, "float64") | {"n_rows": "int64", "breach": "bool"})
+
+
+def _numbers(component: str, policy: MonitoredModel, frame: "pd.DataFrame") -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """``(method, subject, column key)`` of every number in a NannyML result."""
+    for column in frame.columns:
+        if column[-1] != "value" or column[0] == "chunk":
+            continue
+        if component == "univariate":
+            yield column[1], column[0], tuple(column[:-1])
+        elif component == "multivariate":
+            yield "pca_reconstruction", "all features", tuple(column[:-1])
+        else:
+            yield policy.estimator if component == "estimated" else "realized", column[0], tuple(column[:-1])
+
+
+def _number(frame: "pd.DataFrame", key: Sequence[str], name: str) -> float | None:
+    import math
+
+    if (*key, name) not in frame.columns or frame.empty:
+        return None
+    value = frame[(*key, name)].iloc[0]
+    return None if value is None or math.isnan(float(value)) else float(value)
+
+
+def _prepared(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Plain float64 and object columns and naive UTC nanoseconds: other types are silently dropped by NannyML."""
+    frame = rows.reset_index(drop=True).copy()
+    frame[_TIME] = frame[_TIME].dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[ns]")
+    numbers = [*policy.features.numeric, *(name for name in (_TRUTH, _PREDICTION, _PROBABILITY) if name in frame)]
+    frame[numbers] = frame[numbers].astype("float64")
+    for name in policy.features.categorical:
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
+    if policy.task is Task.BINARY_CLASSIFICATION:
+        for name in (_TRUTH, _PREDICTION):
+            if name in frame and frame[name].notna().all():
+                frame[name] = frame[name].astype("int64")
+    return frame

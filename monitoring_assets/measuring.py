@@ -1,0 +1,47 @@
+"""Measure a range of chunks, each against the reference of the version that served it.
+
+Belongs here: grouping chunks by serving version and leaving broken ones out. Does not: the numbers (``measures``).
+Reads: ``prediction_log``, ``reference_profiles``, ``measurements``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from monitoring_assets import measurements, reference
+from resources import tables
+from resources.lake import Lake
+from resources.policy import MonitoredModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sound_rows(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> "pd.DataFrame":
+    """Rows of those ``chunks`` that are not broken as data and not below the minimum size."""
+    rows = lake.read(policy.model, tables.prediction_log(policy), {"chunk": list(chunks)})
+    sizes = rows.groupby("chunk")["prediction_id"].transform("size")
+    return rows[~rows["chunk"].isin(measurements.faulted(lake, policy, chunks)) & (sizes >= policy.validation.minimum_rows)]
+
+
+def served_versions(rows: "pd.DataFrame") -> "pd.Series":
+    """Chunk to the version that scored its latest row."""
+    return rows.sort_values("time", kind="stable").groupby("chunk")["model_version"].last()
+
+
+def measure_chunks(lake: Lake, policy: MonitoredModel, base: Path, components: Sequence[str], rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Measure ``components`` on ``rows`` of whole chunks; a component that could not be fitted gives no line."""
+    import pandas as pd
+
+    from monitoring_assets.measures import nanny
+
+    versions = served_versions(rows)
+    frames = []
+    for version, own in rows.groupby(rows["chunk"].map(versions)):
+        for name in components:
+            fitted = reference.component(lake, policy, base, str(version), name)
+            if fitted is not None:
+                frames.append(nanny.measure(fitted, policy, own))
+    columns = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
+    frames = [frame for frame in frames if len(frame)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns).astype({"breach": bool})

@@ -1,0 +1,95 @@
+"""Does the model still perform? Estimated from inputs and confidence at once, realized when outcomes have arrived.
+
+Belongs here: estimated and realized performance and their checks. Does not: the verdict drawn from them.
+Reads: ``prediction_log``, ``outcomes``, ``reference_profiles``. Writes: ``measurements``.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from monitoring_assets import measurements, plots
+from monitoring_assets.measures.judge import is_harmful_breach
+from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
+from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
+from resources.clock import now
+from resources.lake import Lake
+from resources.outcomes import known_outcomes
+from resources.policy import MonitoredModel
+from resources.vocabulary import Check, Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", name: Check, word: str, absent: str) -> ChunkReport:
+    if own.empty:
+        return ChunkReport({}, [CheckReport(name, True, absent)])
+    harmed = [row for row in own.itertuples() if is_harmful_breach(policy, row.subject, row.value, row.lower_limit, row.upper_limit)]
+    said = [f"{row.subject} {row.value:.3f} (limits {_show(row.lower_limit)} to {_show(row.upper_limit)})" for row in own.itertuples()]
+    text = f"{word}: {', '.join(said)}; n = {int(own['n_rows'].max())}."
+    if harmed:
+        text += " The verdict names the kind of harm; the trigger acts on it."
+    numbers = {f"{word} {row.subject}": float(row.value) for row in own.itertuples() if row.value == row.value}
+    errors = {f"{word} {row.subject} standard error": float(row.standard_error) for row in own.itertuples() if row.standard_error == row.standard_error}
+    return ChunkReport({**numbers, **errors}, [CheckReport(name, not harmed, text, metadata=numbers)])
+
+
+def _show(limit: float) -> str:
+    return "none" if limit != limit else f"{limit:.3f}"
+
+
+def build_estimated_performance(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
+    """Estimate performance before outcomes arrive: CBPE for classifiers, DLE for regressors."""
+
+    def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        rows = sound_rows(lake, policy, chunks)
+        long = measure_chunks(lake, policy, base, ["estimated"], rows)
+        version = measurements.store(lake, policy, Stage.ESTIMATED_PERFORMANCE, chunks, long, now(policy, lake), served_versions(rows))
+        groups = dict(list(long.groupby("chunk")))
+        absent = "no estimate: the chunk is broken or too small, or the reference holds too few labelled rows"
+        reports = {
+            chunk: _chunk_report(policy, groups.get(chunk, long.iloc[:0]), Check.ESTIMATED_PERFORMANCE, "estimated", absent) for chunk in chunks
+        }
+        return StageReport(reports, version, {"performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE)})
+
+    return build_chunk_asset(
+        policy,
+        Stage.ESTIMATED_PERFORMANCE,
+        body,
+        deps=[Stage.DATA_QUALITY, Stage.REFERENCE_PROFILE],
+        checks={Check.ESTIMATED_PERFORMANCE: False},
+        kinds={"nannyml", "deltalake"},
+        description=f"Performance without outcomes, by {policy.estimator.upper()}; blind to concept drift.",
+    )
+
+
+def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
+    """Realized performance of chunks whose outcomes are complete."""
+
+    def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        present = now(policy, lake)
+        due = [chunk for chunk in chunks if policy.outcome_due(chunk) <= present]
+        rows = sound_rows(lake, policy, due) if due else sound_rows(lake, policy, chunks).iloc[:0]
+        outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1]))
+        labelled = rows.merge(outcomes, on="prediction_id", how="inner")
+        long = measure_chunks(lake, policy, base, ["realized"], labelled)
+        version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, served_versions(labelled))
+        groups, reports = dict(list(long.groupby("chunk"))), {}
+        shares = labelled.groupby("chunk").size() / rows.groupby("chunk").size()
+        for chunk in chunks:
+            absent = f"not judged: outcomes are due on {policy.outcome_due(chunk):%Y-%m-%d}" if chunk not in due else "no outcome has arrived"
+            report = _chunk_report(policy, groups.get(chunk, long.iloc[:0]), Check.REALIZED_PERFORMANCE, "realized", absent)
+            reports[chunk] = ChunkReport({**report.metadata, "labelled_share": float(shares.get(chunk, 0.0))}, report.checks)
+        return StageReport(reports, version, {"performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE)})
+
+    return build_chunk_asset(
+        policy,
+        Stage.REALIZED_PERFORMANCE,
+        body,
+        deps=[Stage.DATA_QUALITY, Stage.OUTCOMES, Stage.REFERENCE_PROFILE],
+        checks={Check.REALIZED_PERFORMANCE: False},
+        kinds={"nannyml", "deltalake"},
+        description="Performance once outcomes have arrived; a chunk is judged when all of them are due.",
+    )

@@ -1,0 +1,99 @@
+"""Pictures for asset metadata: values over chunks with their limits, breaches, onset and promotions.
+
+Belongs here: drawing. Does not: measuring. Reads: ``measurements``, ``rollout_events``.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from resources import tables
+from resources.lake import Lake
+from resources.policy import MonitoredModel
+from resources.rollout_log import events
+from resources.vocabulary import Event, Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Chunks shown in one picture; older ones would only make the newest unreadable.
+SHOWN = 48
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Which measurements a picture shows."""
+
+    kinds: tuple[Kind, ...]
+    title: str
+
+
+DRIFT = Picture((Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT), "Drift as a share of its limit, worst number per chunk")
+PERFORMANCE = Picture((Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE), "Performance, estimated and realized")
+
+_COLOURS = {Kind.ESTIMATED_PERFORMANCE: "#7a5cff", Kind.REALIZED_PERFORMANCE: "#0b7a75"}
+
+
+def history(lake: Lake, policy: MonitoredModel, last: str, picture: Picture) -> dg.MetadataValue:
+    """The last ``SHOWN`` chunks up to ``last`` as a markdown image that the Dagster UI renders."""
+    keys = [policy.cadence.shift(last, -steps) for steps in range(SHOWN)]
+    rows = lake.read(policy.model, tables.MEASUREMENTS, {"chunk": keys})
+    rows = rows[rows["kind"].isin(picture.kinds) & rows["value"].notna()].sort_values("chunk")
+    if rows.empty:
+        return dg.MetadataValue.md("Nothing measured yet.")
+    image = _draw(policy, rows, picture, events(lake, policy))
+    return dg.MetadataValue.md(f"![{picture.title}](data:image/png;base64,{base64.b64encode(image).decode()})")
+
+
+def _draw(policy: MonitoredModel, rows: "pd.DataFrame", picture: Picture, log: "pd.DataFrame") -> bytes:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 3.2), dpi=80, layout="constrained")
+    axes = figure.add_subplot()
+    if picture is DRIFT:
+        _draw_drift(axes, rows)
+    else:
+        _draw_performance(axes, policy, rows)
+    first, last = rows["chunk_start"].min(), rows["chunk_end"].max()
+    _mark_events(axes, log, first, last)
+    axes.set_title(f"{policy.model}: {picture.title}", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw_drift(axes: object, rows: "pd.DataFrame") -> None:
+    share = rows.assign(share=rows["value"] / rows["upper_limit"]).replace([float("inf")], float("nan")).dropna(subset=["share"])
+    for method, own in share.groupby("method"):
+        worst = own.loc[own.groupby("chunk")["share"].idxmax()]
+        axes.plot(worst["chunk_start"], worst["share"], marker="o", markersize=3, linewidth=1, label=str(method))  # type: ignore[attr-defined]
+    axes.axhline(1.0, color="#c0392b", linestyle="--", linewidth=1, label="limit")  # type: ignore[attr-defined]
+
+
+def _draw_performance(axes: object, policy: MonitoredModel, rows: "pd.DataFrame") -> None:
+    metric = policy.metrics[0]
+    for kind, colour in _COLOURS.items():
+        own = rows[(rows["kind"] == kind) & (rows["subject"] == metric)]
+        if own.empty:
+            continue
+        word = "estimated" if kind is Kind.ESTIMATED_PERFORMANCE else "realized"
+        axes.plot(own["chunk_start"], own["value"], marker="o", markersize=3, linewidth=1, color=colour, label=f"{word} {metric}")  # type: ignore[attr-defined]
+        broken = own[own["breach"]]
+        axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22)  # type: ignore[attr-defined]
+        side = own["lower_limit"] if own["lower_limit"].notna().any() and policy.metrics[0] in ("roc_auc", "accuracy", "f1", "average_precision") else own["upper_limit"]
+        axes.plot(own["chunk_start"], side, color=colour, linestyle="--", linewidth=0.8, label=f"{word} limit")  # type: ignore[attr-defined]
+
+
+def _mark_events(axes: object, log: "pd.DataFrame", first: datetime, last: datetime) -> None:
+    promoted = log[(log["event"] == Event.PROMOTED) & log["from_version"].notna()]
+    for label, moments, colour in (("onset", promoted["onset"].dropna().unique()[:1], "#e67e22"), ("promotion", promoted["as_of"].dropna(), "#2c3e50")):
+        for index, moment in enumerate(moments):
+            if first <= moment <= last:
+                axes.axvline(moment, color=colour, linewidth=1.2, linestyle=":" if label == "promotion" else "-", label=label if index == 0 else None)  # type: ignore[attr-defined]

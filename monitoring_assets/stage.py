@@ -1,0 +1,161 @@
+"""How every stage of one model becomes a Dagster asset partitioned by chunk, and how it reports.
+
+Belongs here: asset and check declaration, reporting for one chunk and for a range. Does not: any measuring.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventType
+
+from resources.lake import Lake
+from resources.partitions import chunk_partitions
+from resources.policy import MonitoredModel
+from resources.vocabulary import TAG_MODEL, Check, Stage
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Outcome of one check on one chunk; shown on the asset."""
+
+    name: Check
+    is_passed: bool
+    description: str
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChunkReport:
+    """What one stage tells about one chunk."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[CheckReport] = ()
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What one run of a stage tells: a report per chunk, the data version written, and metadata of the run."""
+
+    chunks: Mapping[str, ChunkReport]
+    data_version: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+Body = Callable[[dg.AssetExecutionContext, Lake, list[str]], StageReport]
+
+
+def key(policy: MonitoredModel, stage: Stage) -> dg.AssetKey:
+    """Asset key of a stage."""
+    return dg.AssetKey([policy.model, str(stage)])
+
+
+def common(policy: MonitoredModel, kinds: set[str]) -> dict[str, Any]:
+    """What every asset of one model shares: group, owners, tags, kinds."""
+    return {"group_name": policy.model, "owners": policy.owners, "kinds": kinds, "tags": {TAG_MODEL: policy.model, "task": str(policy.task)}}
+
+
+def build_chunk_asset(
+    policy: MonitoredModel,
+    stage: Stage,
+    body: Body,
+    *,
+    deps: Sequence[Stage],
+    checks: Mapping[Check, bool],
+    kinds: set[str],
+    description: str,
+    freshness: dg.FreshnessPolicy | None = None,
+) -> dg.AssetsDefinition:
+    """Declare one stage as an asset.
+
+    Args:
+        policy: the monitored model.
+        stage: its name.
+        body: reads, calls, writes; gets the chunks of the run, oldest first.
+        deps: stages it reads from.
+        checks: check name to whether it blocks what lies downstream.
+        kinds: Dagster kinds shown in the UI.
+        description: one sentence for the UI.
+        freshness: when the asset counts as stale.
+    """
+    partitions = chunk_partitions(policy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # partitioned checks and backfill policies are still marked preview and beta
+
+        @dg.asset(
+            key=key(policy, stage),
+            deps=[key(policy, dep) for dep in deps],
+            partitions_def=partitions,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            check_specs=[
+                dg.AssetCheckSpec(str(name), asset=key(policy, stage), partitions_def=partitions, blocking=blocking)
+                for name, blocking in checks.items()
+            ],
+            description=description,
+            freshness_policy=freshness,
+            **common(policy, kinds),
+        )
+        def stage_asset(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult[None]]:
+            chunks = sorted(context.partition_keys)
+            report = body(context, lake, chunks)
+            yield from _report(context, key(policy, stage), report, chunks)
+
+    return stage_asset
+
+
+def _report(
+    context: dg.AssetExecutionContext, asset: dg.AssetKey, report: StageReport, chunks: Sequence[str]
+) -> Iterator[dg.MaterializeResult[None]]:
+    version = dg.DataVersion(report.data_version)
+    if len(chunks) == 1:
+        only = report.chunks[chunks[0]]
+        results = [
+            dg.AssetCheckResult(
+                check_name=str(check.name), passed=check.is_passed, severity=check.severity, description=check.description, metadata=dict(check.metadata)
+            )
+            for check in only.checks
+        ]
+        yield dg.MaterializeResult(metadata={**only.metadata, **report.metadata}, data_version=version, check_results=results)
+        return
+    for chunk, own in report.chunks.items():
+        context.add_asset_metadata({**own.metadata, **(report.metadata if chunk == chunks[-1] else {})}, partition_key=chunk)
+    yield dg.MaterializeResult(data_version=version, check_results=list(_summaries(report)))
+    for chunk, own in report.chunks.items():
+        for check in own.checks:
+            report_check(context, asset, check, chunk)
+
+
+def _summaries(report: StageReport) -> Iterator[dg.AssetCheckResult]:
+    """One result per check over the whole range; never blocks, because the chunks report for themselves."""
+    names = {check.name for own in report.chunks.values() for check in own.checks}
+    for name in sorted(names):
+        failed = [chunk for chunk, own in report.chunks.items() for check in own.checks if check.name == name and not check.is_passed]
+        yield dg.AssetCheckResult(
+            check_name=str(name),
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(failed)} of {len(report.chunks)} chunks fail; each chunk has its own row",
+            metadata={"failed_chunks": ", ".join(failed[:20]) or "none"},
+        )
+
+
+def report_check(context: dg.AssetExecutionContext, asset: dg.AssetKey, check: CheckReport, chunk: str) -> None:
+    """Report one check of one chunk as part of the running run.
+
+    In a range the results a step yields carry no partition, and runless evaluations can be stored once per partition
+    only; an event of the run itself fills the row that was planned for the partition.
+    """
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=asset,
+        check_name=str(check.name),
+        passed=check.is_passed,
+        severity=check.severity,
+        description=check.description,
+        metadata=dict(check.metadata),
+        partition=chunk,
+    )
+    event = DagsterEvent(DagsterEventType.ASSET_CHECK_EVALUATION.value, context.run.job_name, event_specific_data=evaluation)
+    context.instance.report_dagster_event(event, run_id=context.run_id)

@@ -1,0 +1,96 @@
+"""Is the data broken as data? Windows of the production log and their quality.
+
+Belongs here: the production window and its quality checks. Does not: drift, performance.
+Reads: ``prediction_log``. Writes: ``measurements``.
+"""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from monitoring_assets import measurements
+from monitoring_assets.measures.quality import MISSING_SHARE, OUT_OF_RANGE_SHARE, quality
+from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
+from monitoring_assets.verdict import conclude_data_fault
+from resources import tables
+from resources.clock import now
+from resources.lake import Lake
+from resources.policy import MonitoredModel
+from resources.vocabulary import Check, Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _offenders(rows: "pd.DataFrame", method: str) -> tuple["pd.DataFrame", str]:
+    """Broken numbers of one method, worst first, and a markdown table of the five worst."""
+    own = rows[rows["method"] == method].sort_values("value", ascending=False)
+    lines = [f"| {row.subject} | {row.value:.2%} | {row.upper_limit:.2%} |" for row in own.head(5).itertuples()]
+    return own[own["breach"]], "\n".join(["| feature | share | limit |", "|---|---|---|", *lines])
+
+
+def _quality_check(name: Check, method: str, what: str, rows: "pd.DataFrame") -> CheckReport:
+    broken, table = _offenders(rows, method)
+    worst = f"; worst: {broken.iloc[0]['subject']} at {broken.iloc[0]['value']:.1%}" if len(broken) else ""
+    text = f"{len(broken)} features with too many {what}{worst}."
+    if len(broken):
+        text += " Repair the source and materialize the chunk again; a data fault never retrains."
+    n_rows = int(rows["n_rows"].max()) if len(rows) else 0
+    return CheckReport(name, broken.empty, text, metadata={"five_worst": dg.MetadataValue.md(table), "n_rows": n_rows})
+
+
+def build_production_window(policy: MonitoredModel) -> dg.AssetsDefinition:
+    """The rows of one chunk that monitoring looks at."""
+
+    def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        rows = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks})
+        counts = rows.groupby("chunk")
+        sizes, versions = counts.size(), counts["model_version"].agg(lambda served: ", ".join(sorted(served.unique())))
+        limit = policy.validation.minimum_rows
+        reports = {}
+        for chunk in chunks:
+            size = int(sizes.get(chunk, 0))
+            check = CheckReport(Check.MINIMUM_ROWS, size >= limit, f"{size} rows; a chunk below {limit} is undecided", dg.AssetCheckSeverity.WARN)
+            reports[chunk] = ChunkReport({"dagster/partition_row_count": size, "model_version": str(versions.get(chunk, "none"))}, [check])
+        return StageReport(reports, lake.data_version(policy.model, tables.prediction_log(policy), {"chunk": chunks}))
+
+    return build_chunk_asset(
+        policy,
+        Stage.PRODUCTION_WINDOW,
+        body,
+        deps=[Stage.PREDICTION_LOG],
+        checks={Check.MINIMUM_ROWS: False},
+        kinds={"duckdb"},
+        description="The analysis window: one chunk of the prediction log.",
+    )
+
+
+def build_data_quality(policy: MonitoredModel) -> dg.AssetsDefinition:
+    """Missing values and physical ranges; a broken chunk goes no further."""
+
+    def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        rows = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks})
+        long = quality(policy, rows)
+        version = measurements.store(lake, policy, Stage.DATA_QUALITY, chunks, long, now(policy, lake))
+        groups, reports = dict(list(long.groupby("chunk"))), {}
+        for chunk in chunks:
+            own = groups.get(chunk, long.iloc[:0])
+            checks = [
+                _quality_check(Check.MISSING_VALUES, MISSING_SHARE, "missing values", own),
+                _quality_check(Check.VALUE_RANGES, OUT_OF_RANGE_SHARE, "values out of range", own),
+            ]
+            missing = own.loc[own["method"] == MISSING_SHARE, "value"]
+            reports[chunk] = ChunkReport({"largest_missing_share": float(missing.max()) if len(missing) else 0.0}, checks)
+        if len(chunks) == 1 and long["breach"].any():
+            conclude_data_fault(context, lake, policy, chunks[0])
+        return StageReport(reports, version)
+
+    return build_chunk_asset(
+        policy,
+        Stage.DATA_QUALITY,
+        body,
+        deps=[Stage.PRODUCTION_WINDOW],
+        checks={Check.MISSING_VALUES: True, Check.VALUE_RANGES: True},
+        kinds={"deltalake", "duckdb"},
+        description="Is the data broken as data? Missing values and physical ranges per feature.",
+    )

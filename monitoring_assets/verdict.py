@@ -1,0 +1,112 @@
+"""What was it, and does it hurt? One verdict per chunk, which the training location's trigger acts on.
+
+Belongs here: writing verdicts and the ``no_harm`` check. Does not: the rule (``measures/judge.py``), acting on it.
+Reads: ``measurements``. Writes: ``verdicts``.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from monitoring_assets import measurements
+from monitoring_assets.measures.judge import Judgement, judge
+from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, key, report_check
+from resources import tables
+from resources.clock import now
+from resources.lake import Lake
+from resources.policy import MonitoredModel
+from resources.vocabulary import EXTERNAL, Check, Stage, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HARMLESS = (Verdict.HEALTHY, Verdict.COVARIATE_HARMLESS)
+
+
+def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> tuple[dict[str, Judgement], "pd.DataFrame", str]:
+    """Judge ``chunks`` on everything measured so far and replace their verdicts.
+
+    Returns:
+        Judgement per chunk, the measurements they rest on, and the data version.
+    """
+    import pandas as pd
+
+    rows = measurements.read(lake, policy, chunks)
+    groups = dict(list(rows.groupby("chunk")))
+    judgements = {chunk: judge(policy, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
+    served = rows.dropna(subset=["model_version"]).groupby("chunk")["model_version"].last()
+    versions = _served_versions(lake, policy, [chunk for chunk in chunks if chunk not in served.index])
+    frame = pd.DataFrame({
+        "chunk": list(judgements),
+        "verdict": [str(one.verdict) for one in judgements.values()],
+        "confidence": [one.confidence for one in judgements.values()],
+        "evidence": ["\n".join(one.evidence) for one in judgements.values()],
+        "recovery": [one.recovery for one in judgements.values()],
+        "model_version": [served.get(chunk, versions.get(chunk, EXTERNAL)) for chunk in judgements],
+        "is_realized": [one.is_realized for one in judgements.values()],
+        "known_at": pd.Timestamp(now(policy, lake)),
+    })  # fmt: skip
+    return judgements, rows, lake.replace(policy.model, tables.VERDICTS, frame, {"chunk": list(chunks)})
+
+
+def _served_versions(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> dict[str, str]:
+    if not chunks:
+        return {}
+    rows = lake.read(policy.model, tables.prediction_log(policy), {"chunk": list(chunks)})
+    return dict(rows.groupby("chunk")["model_version"].last())
+
+
+def _check(judgement: Judgement) -> CheckReport:
+    severity = dg.AssetCheckSeverity.WARN if judgement.verdict is Verdict.UNDECIDED else dg.AssetCheckSeverity.ERROR
+    basis = "realized" if judgement.is_realized else "estimated"
+    text = f"{judgement.verdict} (confidence {judgement.confidence:.1f}, on {basis} performance). {judgement.recovery}"
+    metadata = {"verdict": str(judgement.verdict), "evidence": dg.MetadataValue.md("\n".join(f"- `{item}`" for item in judgement.evidence) or "none")}
+    return CheckReport(Check.NO_HARM, judgement.verdict in _HARMLESS, text, severity, metadata)
+
+
+def conclude_data_fault(context: dg.AssetExecutionContext, lake: Lake, policy: MonitoredModel, chunk: str) -> None:
+    """Write the verdict of a chunk whose run is about to be blocked: the verdict step will not be reached."""
+    judgements, _, _ = write_verdicts(lake, policy, [chunk])
+    report_check(context, key(policy, Stage.VERDICT), _check(judgements[chunk]), chunk)
+
+
+def _evidence_table(rows: "pd.DataFrame") -> str:
+    ranked = rows.sort_values(["breach", "kind", "subject"], ascending=[False, True, True]).head(25)
+    lines = [
+        f"| {'**breach**' if row.breach else 'within'} | {row.kind} | {row.method} | {row.subject} | {row.value:.4g} | {row.lower_limit:.4g} | {row.upper_limit:.4g} | {row.n_rows} |"
+        for row in ranked.itertuples()
+    ]
+    return "\n".join(["| limit | kind | method | subject | value | lower | upper | n |", "|---|---|---|---|---|---|---|---|", *lines]).replace("nan", "–")
+
+
+def build_verdict(policy: MonitoredModel) -> dg.AssetsDefinition:
+    """Judge each chunk on all its measurements."""
+
+    def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        judgements, rows, version = write_verdicts(lake, policy, chunks)
+        groups = dict(list(rows.groupby("chunk")))
+        reports = {}
+        for chunk, judgement in judgements.items():
+            own = groups.get(chunk, rows.iloc[:0])
+            metadata = {
+                "verdict": str(judgement.verdict),
+                "confidence": judgement.confidence,
+                "is_harmful": int(judgement.verdict not in _HARMLESS and judgement.verdict is not Verdict.UNDECIDED),
+                "breaches": int(own["breach"].sum()),
+                "recovery": judgement.recovery,
+            }
+            if len(chunks) == 1 or chunk == chunks[-1]:
+                metadata["measurements"] = dg.MetadataValue.md(_evidence_table(own))
+            reports[chunk] = ChunkReport(metadata, [_check(judgement)])
+        return StageReport(reports, version)
+
+    return build_chunk_asset(
+        policy,
+        Stage.VERDICT,
+        body,
+        deps=[Stage.DATA_QUALITY, Stage.DRIFT_REPORT, Stage.ESTIMATED_PERFORMANCE, Stage.REALIZED_PERFORMANCE],
+        checks={Check.NO_HARM: False},
+        kinds={"deltalake"},
+        description="healthy, data_fault, covariate_harmless, covariate_harmful, concept or undecided, with evidence and recovery.",
+    )

@@ -1,0 +1,94 @@
+"""Drive both code locations without a daemon: tick the same sensors, run what they request, until nothing is left to do.
+
+Belongs here: a deterministic, single-process stand-in for Dagster's daemon. Does not: any decision of its own.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from resources.settings import Settings
+from resources.vocabulary import TAG_MODEL
+
+RUN_KEY = "dagster/run_key"
+
+
+@dataclass
+class Driver:
+    """Both locations of one installation on one instance, with the sensors' cursors."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    models: list[str]
+    locations: dict[str, dg.Definitions] = field(init=False)
+    cursors: dict[str, str | None] = field(default_factory=dict)
+    run_keys: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Load the definitions of both locations."""
+        from monitoring_assets.definitions import build_defs as monitoring
+        from training_assets.definitions import build_defs as training
+
+        self.locations = {"monitoring": monitoring(self.settings), "training": training(self.settings, is_paced=False)}
+
+    def run_until_idle(self, on_run: Callable[[str, str], None], *, limit: int = 100_000) -> int:
+        """Tick all sensors in turn until a whole round requests nothing; returns the number of runs.
+
+        Args:
+            on_run: told the job name and partition (or range) before each run.
+            limit: give up after this many runs.
+
+        Raises:
+            RuntimeError: when the limit is reached.
+        """
+        count = 0
+        for _ in itertools.count():
+            requested = 0
+            for location, defs in self.locations.items():
+                for sensor in sorted(defs.sensors or [], key=lambda one: one.name):
+                    for request in self._tick(location, sensor):
+                        on_run(str(request.job_name), request.partition_key or _range(request))
+                        self._run(defs, request)
+                        requested += 1
+            count += requested
+            if not requested:
+                return count
+            if count >= limit:
+                raise RuntimeError(f"got {count} runs without coming to rest; expected fewer than {limit}")
+        return count
+
+    def _tick(self, location: str, sensor: dg.SensorDefinition) -> list[dg.RunRequest]:
+        cursor_key = f"{location}/{sensor.name}"
+        resources = self.locations[location].resources or {}
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(cursor_key),
+            resources={name: resources[name] for name in sensor.required_resource_keys},
+            definitions=self.locations[location],
+        ) as context:
+            data = sensor.evaluate_tick(context)
+        self.cursors[cursor_key] = data.cursor
+        for event in data.asset_events:
+            self.instance.report_runless_asset_event(event)
+        fresh = []
+        for request in data.run_requests or []:
+            identity = (cursor_key, str(request.run_key))
+            if identity not in self.run_keys and str(request.job_name).split("__")[0] in self.models:
+                self.run_keys.add(identity)
+                fresh.append(request)
+        return fresh
+
+    def _run(self, defs: dg.Definitions, request: dg.RunRequest) -> None:
+        job = defs.resolve_job_def(str(request.job_name))
+        tags = {**(job.tags or {}), **request.tags, RUN_KEY: str(request.run_key)}
+        job.execute_in_process(instance=self.instance, partition_key=request.partition_key, tags=tags, raise_on_error=False)
+
+
+def _range(request: dg.RunRequest) -> str:
+    start, end = (request.tags.get(f"dagster/asset_partition_range_{side}", "") for side in ("start", "end"))
+    return f"{start} to {end}" if start else ""
+
+
+__all__ = ["RUN_KEY", "TAG_MODEL", "Driver"]

@@ -1,0 +1,1 @@
+"""What both code locations agree on: words, declarations, tables, the lake and the registry."""

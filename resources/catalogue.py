@@ -1,0 +1,196 @@
+"""From ``models/*.yaml`` to validated declarations; every error names file, line, field, got and expected.
+
+Belongs here: reading and validating declarations, their JSON Schema. Does not: what the fields mean (``policy.py``).
+Reads: ``models/*.yaml``. Writes: nothing.
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from resources.policy import MonitoredModel
+
+FieldPath = tuple[str | int, ...]
+
+#: A key beside the declaration's own: named overrides that become models ``<model>_<variant>``.
+VARIANTS = "variants"
+
+
+class DeclarationError(ValueError):
+    """One or more declarations cannot be used; the message lists every finding on a line of its own."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A validated policy and where each of its fields stands in its file."""
+
+    policy: MonitoredModel
+    file: Path
+    lines: Mapping[FieldPath, int]
+
+    def error(self, field: FieldPath, got: object, expected: str) -> DeclarationError:
+        """Build the error for a value that turned out wrong after validation, such as an unknown method name."""
+        return DeclarationError(_finding(self.file, self.lines, field, got, expected))
+
+
+def _finding(file: Path, lines: Mapping[FieldPath, int], field: FieldPath, got: object, expected: str) -> str:
+    known = next((lines[field[:depth]] for depth in range(len(field), -1, -1) if field[:depth] in lines), 1)
+    name = ".".join(str(part) for part in field) or "(whole file)"
+    return f"{file.name}:{known}: {name}: got {got!r}; expected {expected}"
+
+
+def _line_numbers(node: yaml.Node | None, path: FieldPath = ()) -> dict[FieldPath, int]:
+    if node is None:
+        return {}
+    lines = {path: node.start_mark.line + 1}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            lines |= _line_numbers(value, (*path, key.value))
+            lines[(*path, key.value)] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines |= _line_numbers(value, (*path, index))
+    return lines
+
+
+def _expected(error: Any, model: type[MonitoredModel] = MonitoredModel) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        siblings = _field_names(error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), siblings, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"one of {', '.join(siblings)}{hint}"
+    if error["type"] == "missing":
+        return "this required field"
+    return message[0].lower() + message[1:]
+
+
+def _field_names(path: FieldPath) -> list[str]:
+    model: Any = MonitoredModel
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        annotation = field.annotation if field else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((option for option in options if hasattr(option, "model_fields")), None)
+    return sorted(getattr(model, "model_fields", {}))
+
+
+def _merge(base: dict[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    merged = deepcopy(base)
+    for key, value in override.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_declarations(file: Path) -> list[Declaration]:
+    """Read one YAML file: the declared model, then its variants.
+
+    Raises:
+        DeclarationError: naming file, line, field, what was got and what is expected, one finding a line.
+    """
+    text = file.read_text(encoding="utf-8")
+    try:
+        raw = yaml.safe_load(text)
+        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DeclarationError(f"{file.name}:{line}: (whole file): got {error.problem}; expected valid YAML") from error
+    if not isinstance(raw, dict):
+        raise DeclarationError(_finding(file, lines, (), raw, "a mapping that starts with `model: <name>`"))
+    variants = raw.pop(VARIANTS, None) or {}
+    if not isinstance(variants, dict) or not all(isinstance(value, dict) for value in variants.values()):
+        raise DeclarationError(_finding(file, lines, (VARIANTS,), variants, "a mapping of variant name to overrides"))
+    declarations = [_validate(file, raw, lines)]
+    for name, override in variants.items():
+        body = _merge(raw, {"model": f"{raw['model']}_{name}", **override})
+        prefix = (VARIANTS, name)
+        own = {path[2:]: line for path, line in lines.items() if path[:2] == prefix}
+        declarations.append(_validate(file, body, {**lines, **own}))
+    return declarations
+
+
+def _validate(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]) -> Declaration:
+    try:
+        return Declaration(MonitoredModel.model_validate(raw), file, lines)
+    except ValidationError as error:
+        findings = [
+            _finding(file, lines, tuple(item["loc"]), _got(item), _expected(item)) for item in error.errors()
+        ]
+        raise DeclarationError("\n".join(findings)) from error
+
+
+def _got(error: Any) -> object:
+    if error["type"] == "missing":
+        return "nothing"
+    return "a section that does not fit together" if isinstance(error["input"], dict) else error["input"]
+
+
+def load_catalogue(folder: Path) -> list[Declaration]:
+    """Read every ``*.yaml`` of ``folder``, sorted by file name.
+
+    Raises:
+        DeclarationError: with the findings of all files, or when the folder declares nothing, or a name twice.
+    """
+    declarations: list[Declaration] = []
+    findings: list[str] = []
+    for file in sorted(folder.glob("*.yaml")):
+        try:
+            declarations += read_declarations(file)
+        except DeclarationError as error:
+            findings.append(str(error))
+    seen: dict[str, Path] = {}
+    for declaration in declarations:
+        name = declaration.policy.model
+        if name in seen:
+            findings.append(_finding(declaration.file, declaration.lines, ("model",), name, f"a name not already used in {seen[name].name}"))
+        seen[name] = declaration.file
+    if findings:
+        raise DeclarationError("\n".join(findings))
+    if not declarations:
+        raise DeclarationError(f"{folder.name}: got no *.yaml file; expected one declaration per monitored model")
+    return declarations
+
+
+def require_known(
+    declarations: Iterable[Declaration],
+    names_of: Callable[[MonitoredModel], Mapping[FieldPath, str]],
+    known: Iterable[str],
+) -> None:
+    """Check names in declarations against a registry.
+
+    Args:
+        declarations: what was loaded.
+        names_of: gives, per policy, each field path and the name written there.
+        known: the registry's names.
+
+    Raises:
+        DeclarationError: for the first unknown name, with file, line, the known names and the closest one.
+    """
+    options = sorted(known)
+    for declaration in declarations:
+        for field, name in names_of(declaration.policy).items():
+            if name not in options:
+                close = difflib.get_close_matches(name, options, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise declaration.error(field, name, f"one of {', '.join(options)}{hint}")
+
+
+def json_schema() -> str:
+    """JSON Schema of a declaration file, for editors; committed as ``models/schema.json``."""
+    schema = MonitoredModel.model_json_schema()
+    schema["properties"][VARIANTS] = {
+        "type": "object",
+        "description": "Named overrides; each becomes a model <model>_<variant>.",
+        "additionalProperties": {"type": "object"},
+    }
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"

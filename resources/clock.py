@@ -1,0 +1,22 @@
+"""What time it is for a model: the wall clock, or for a replayed log the end of the newest chunk handed over."""
+
+from datetime import UTC, datetime
+
+from resources.chunks import parse_duration
+from resources.lake import Lake
+from resources.policy import MonitoredModel
+from resources.tables import scored_batches
+
+
+def now(policy: MonitoredModel, lake: Lake) -> datetime:
+    """The present of ``policy``, UTC.
+
+    A replayed log's present is the end of its newest scored chunk; before the first one, the moment the outcomes
+    of the reference window are complete. It is derived from the lake, so a restart changes nothing.
+    """
+    if policy.replay is None:
+        return datetime.now(UTC)
+    scored = lake.partitions(policy.model, scored_batches(policy), "chunk")
+    if scored:
+        return policy.cadence.end(scored[-1])
+    return policy.reference.end + parse_duration(policy.outcome.delay)

@@ -1,0 +1,202 @@
+"""The lake: Delta tables replaced a partition at a time, read out of core with DuckDB.
+
+Belongs here: every path, every table that is opened, data versions, contract checks on write. Does not: what rows mean.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from resources.tables import Table
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+Where = Mapping[str, str | Sequence[str]]
+
+_WRITE_ATTEMPTS = 8
+
+
+class ContractError(ValueError):
+    """Rows do not fit the contract of the table they are meant for."""
+
+
+class Lake(dg.ConfigurableResource["Lake"]):
+    """Tables under one root URL, a folder per model and table."""
+
+    root: str
+
+    def replace(self, model: str, table: Table, rows: "pd.DataFrame", where: Where) -> str:
+        """Replace exactly the partitions named by ``where`` with ``rows``, in one commit.
+
+        Running it again gives the same table; a killed run leaves the old version in place.
+
+        Args:
+            model: name of the monitored model.
+            table: contract; unknown or missing columns and nulls in required columns are refused.
+            rows: ``(n_rows, ...)``; may be empty, which clears the partitions.
+            where: partition column to value or values; every row must lie inside.
+
+        Returns:
+            The data version: table version and predicate.
+
+        Raises:
+            ContractError: when rows break the contract or lie outside ``where``.
+        """
+        from deltalake import write_deltalake
+        from deltalake.exceptions import CommitFailedError
+        from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+        data = _to_arrow(table, rows)
+        for column, allowed in where.items():
+            stray = sorted(set(data.column(column).to_pylist()) - set(_values(allowed)))
+            if stray:
+                raise ContractError(f"table {table.name}: got {column} {stray[:3]}; expected only {_values(allowed)[:3]}")
+
+        @retry(
+            retry=retry_if_exception_type(CommitFailedError),
+            stop=stop_after_attempt(_WRITE_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.05, max=2),
+            reraise=True,
+        )
+        def commit() -> int:
+            target = self._open(model, table, create=True)
+            write_deltalake(target, data, mode="overwrite", predicate=_predicate(where))
+            target.update_incremental()
+            return target.version()
+
+        return f"{table.name}@{commit()}[{_predicate(where)}]"
+
+    def append(self, model: str, table: Table, rows: "pd.DataFrame") -> str:
+        """Append ``rows`` in one commit and return the data version. Concurrent appends lose nothing."""
+        from deltalake import write_deltalake
+
+        target = self._open(model, table, create=True)
+        write_deltalake(target, _to_arrow(table, rows), mode="append")
+        target.update_incremental()
+        return f"{table.name}@{target.version()}"
+
+    def read(self, model: str, table: Table, where: Where | None = None, version: int | None = None) -> "pd.DataFrame":
+        """Read the rows of ``table`` in the partitions named by ``where``.
+
+        Args:
+            version: table version to travel back to; the newest if absent.
+
+        Returns:
+            A frame with exactly the contract's columns; empty where nothing was written yet.
+        """
+        with self.connect() as connection:
+            self.attach(connection, model, table, where, version)
+            return connection.sql(f"SELECT * FROM {table.name}").df()
+
+    def attach(
+        self, connection: "duckdb.DuckDBPyConnection", model: str, table: Table, where: Where | None = None, version: int | None = None
+    ) -> None:
+        """Make ``table`` a view of the same name on ``connection``, restricted to ``where``; nothing is read yet."""
+        files = self._files(model, table, where, version)
+        columns = ", ".join(f'"{name}"::{_DUCKDB[kind]} AS "{name}"' for name, kind in table.columns.items())
+        if not files:
+            nothing = ", ".join(f'NULL::{_DUCKDB[kind]} AS "{name}"' for name, kind in table.columns.items())
+            connection.sql(f"SELECT {nothing} WHERE false").create_view(table.name)
+        elif "://" in self.root:
+            dataset = self._open(model, table, version=version).to_pyarrow_dataset(partitions=_filters(where))
+            connection.register(f"{table.name}_files", dataset)
+            connection.sql(f"SELECT {columns} FROM {table.name}_files").create_view(table.name)
+        else:
+            listed = ", ".join(_literal(file) for file in files)
+            source = f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
+            connection.execute(f"CREATE VIEW {table.name} AS SELECT {columns} FROM {source}")
+
+    @contextmanager
+    def connect(self) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """An in-process DuckDB connection in UTC that installs nothing from the network."""
+        import duckdb
+
+        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")
+            yield connection
+
+    def partitions(self, model: str, table: Table, column: str, where: Where | None = None) -> list[str]:
+        """Sorted values of a partition column for which ``table`` holds rows; no row is read."""
+        target = self._open(model, table)
+        return sorted({part[column] for part in target.partitions(_filters(where))}) if target else []
+
+    def data_version(self, model: str, table: Table, where: Where | None = None) -> str:
+        """Table version and predicate: names exactly the rows a reader sees now."""
+        target = self._open(model, table)
+        version = target.version() if target else "none"
+        return f"{table.name}@{version}[{_predicate(where or {})}]"
+
+    def compact(self, model: str, table: Table) -> dict[str, Any]:
+        """Merge the small files of ``table``; no version is removed."""
+        target = self._open(model, table)
+        return dict(target.optimize.compact()) if target else {}
+
+    def _files(self, model: str, table: Table, where: Where | None, version: int | None) -> list[str]:
+        target = self._open(model, table, version=version)
+        return target.file_uris(partition_filters=_filters(where)) if target else []
+
+    def _open(self, model: str, table: Table, *, create: bool = False, version: int | None = None) -> "DeltaTable | Any":
+        from deltalake import DeltaTable
+
+        path = f"{self.root.rstrip('/')}/{model}/{table.name}"
+        if create and not DeltaTable.is_deltatable(path):
+            DeltaTable.create(path, _schema(table), mode="ignore", partition_by=list(table.partition_by) or None)
+        return DeltaTable(path, version=version) if DeltaTable.is_deltatable(path) else None
+
+
+_DUCKDB = {"string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}
+
+
+def _values(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _predicate(where: Where) -> str:
+    parts = []
+    for column, value in where.items():
+        values = [_literal(item) for item in _values(value)]
+        parts.append(f"{column} = {values[0]}" if len(values) == 1 else f"{column} IN ({', '.join(values)})")
+    return " AND ".join(parts)
+
+
+def _filters(where: Where | None) -> list[tuple[str, str, Any]] | None:
+    return [(column, "in", _values(value)) for column, value in where.items()] if where else None
+
+
+def _schema(table: Table) -> "pa.Schema":
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(), "double": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(),
+        "timestamp": pa.timestamp("us", tz="UTC"), "binary": pa.binary(),
+    }  # fmt: skip
+    return pa.schema([pa.field(name, types[kind], nullable=name not in table.required) for name, kind in table.columns.items()])
+
+
+def _to_arrow(table: Table, rows: "pd.DataFrame") -> "pa.Table":
+    import pyarrow as pa
+
+    unknown, missing = sorted(set(rows.columns) - set(table.columns)), sorted(set(table.columns) - set(rows.columns))
+    if unknown or missing:
+        raise ContractError(
+            f"table {table.name}: got columns {unknown or 'none'} too many and {missing or 'none'} too few; expected {list(table.columns)}"
+        )
+    try:
+        data = pa.Table.from_pandas(rows[list(table.columns)], schema=_schema(table), preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ContractError(f"table {table.name}: {error}; expected types {dict(table.columns)}") from error
+    holes = [name for name in table.required if data.column(name).null_count]
+    if holes:
+        raise ContractError(f"table {table.name}: got nulls in {sorted(holes)}; expected a value in every row")
+    return data

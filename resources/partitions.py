@@ -1,0 +1,37 @@
+"""Dagster's view of chunks: partition definitions, keys of the running step, ranges for run requests."""
+
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+from resources.policy import MonitoredModel
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def chunk_partitions(policy: MonitoredModel) -> dg.TimeWindowPartitionsDefinition:
+    """Every chunk from the start of the reference on, until the replay ends if there is one."""
+    cadence = policy.cadence
+    return dg.TimeWindowPartitionsDefinition(
+        start=cadence.floor(policy.reference.start),
+        end=policy.replay.end if policy.replay else None,
+        cron_schedule=cadence.cron,
+        fmt=cadence.key_format,
+        timezone="UTC",
+    )
+
+
+def range_tags(chunks: Sequence[str]) -> dict[str, str]:
+    """Run tags that make one run materialize the consecutive ``chunks``."""
+    return {RANGE_START: chunks[0], RANGE_END: chunks[-1]}
+
+
+def consecutive(policy: MonitoredModel, chunks: Iterable[str]) -> list[list[str]]:
+    """Split sorted chunk keys into runs of neighbours, oldest first."""
+    groups: list[list[str]] = []
+    for chunk in sorted(set(chunks)):
+        if groups and policy.cadence.shift(groups[-1][-1], 1) == chunk:
+            groups[-1].append(chunk)
+        else:
+            groups.append([chunk])
+    return groups

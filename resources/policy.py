@@ -1,0 +1,276 @@
+"""The declaration of one monitored model, typed and validated. Plain data only.
+
+Belongs here: fields, defaults and the rules between fields. Does not: reading files (``catalogue.py``), looking
+up methods or recipes (their registries do that when definitions load), Dagster.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from resources.chunks import CADENCES, Cadence, as_utc, parse_duration
+from resources.vocabulary import Task, Verdict
+
+
+def _check_duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _to_utc(value: object) -> object:
+    if isinstance(value, datetime):
+        return as_utc(value)
+    if isinstance(value, str):
+        return as_utc(datetime.fromisoformat(value))
+    if hasattr(value, "year"):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)  # type: ignore[attr-defined]
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_check_duration), Field(examples=["30d", "4y"])]
+Moment = Annotated[datetime, BeforeValidator(_to_utc)]
+
+
+class Section(BaseModel):
+    """A part of the declaration: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LogSource(Section):
+    """Where production rows come from and what their columns mean."""
+
+    parquet: str | None = Field(None, description="Parquet file or glob; relative to the declaration's folder.")
+    csv: str | None = Field(None, description="CSV file or glob with a header line.")
+    duckdb: str | None = Field(None, description="DuckDB database file; opened read-only.")
+    table: str | None = Field(None, description="Table or view inside the DuckDB file.")
+    time: str = Field(description="Column with the moment of the prediction.")
+    id: str = Field(description="Column that names one prediction; a later row with the same value replaces an earlier one.")
+    timezone: str | None = Field(None, description="Zone of timestamps that carry none; without it such rows are an error.")
+    written_at: str | None = Field(None, description="Column with the moment a row was written; orders duplicates, tells late rows.")
+    prediction: str | None = Field(None, description="Column with the served prediction, if the model is served elsewhere.")
+    probability: str | None = Field(None, description="Column with the served probability of class 1 (classifiers).")
+    model_version: str | None = Field(None, description="Column naming the version that served the row.")
+
+    @model_validator(mode="after")
+    def _exactly_one_source(self) -> Self:
+        given = [name for name in ("parquet", "csv", "duckdb") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"got {given or 'no source'}; expected exactly one of parquet, csv, duckdb")
+        if bool(self.duckdb) != bool(self.table):
+            raise ValueError("duckdb and table go together: name the database file and the table inside it")
+        if self.probability and not self.prediction:
+            raise ValueError("probability is given without prediction: name the column of the served prediction too")
+        return self
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The declared file."""
+        return PurePosixPath(self.parquet or self.csv or self.duckdb or "")
+
+    @property
+    def kind(self) -> str:
+        """``parquet``, ``csv`` or ``duckdb``."""
+        return "parquet" if self.parquet else "csv" if self.csv else "duckdb"
+
+    @property
+    def is_scored_here(self) -> bool:
+        """Whether the platform's champion scores the rows (no prediction column is declared)."""
+        return self.prediction is None
+
+
+class Features(Section):
+    """The model's input columns."""
+
+    numeric: list[str] = Field(default_factory=list)
+    categorical: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _some_and_distinct(self) -> Self:
+        if not self.all:
+            raise ValueError("got no feature; expected at least one numeric or categorical column")
+        twice = sorted({name for name in self.all if self.all.count(name) > 1})
+        if twice:
+            raise ValueError(f"got {twice} more than once; expected every feature to be listed once")
+        return self
+
+    @property
+    def all(self) -> list[str]:
+        """Numeric then categorical features."""
+        return [*self.numeric, *self.categorical]
+
+
+class Outcome(Section):
+    """The label: its column and how long after the prediction it becomes known."""
+
+    column: str
+    delay: Duration = "0d"
+
+
+class Reference(Section):
+    """The window in which the model was accepted; everything is compared with it."""
+
+    start: Moment
+    end: Moment
+    minimum_chunks: int = Field(8, ge=2, description="A later reference with fewer chunks keeps the limits of the one before it.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"got end {self.end:%Y-%m-%d}; expected a day after start {self.start:%Y-%m-%d}")
+        return self
+
+
+class Limit(Section):
+    """How a limit is fitted on the reference chunks: mean ± ``std`` standard deviations (NannyML's rule)."""
+
+    std: float = Field(3.0, gt=0)
+
+
+class Validation(Section):
+    """When data is broken as data."""
+
+    rejected_share: float = Field(0.01, ge=0, le=1, description="Largest share of rows that may break the contract.")
+    missing_share: float = Field(0.05, ge=0, le=1, description="Largest share of missing values in any feature.")
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="Physical range of a feature.")
+    out_of_range_share: float = Field(0.01, ge=0, le=1)
+    minimum_rows: int = Field(30, ge=1, description="A smaller chunk is undecided, not healthy.")
+    freshness: Duration = Field("2d", description="How old the newest row may be beyond one chunk.")
+
+
+class Drift(Section):
+    """Which drift methods run on which features."""
+
+    numeric: list[str] = ["wasserstein", "kolmogorov_smirnov"]
+    categorical: list[str] = ["jensen_shannon", "l_infinity"]
+    multivariate: list[str] = ["pca_reconstruction"]
+    limit: Limit = Limit()
+    severity: Literal["WARN", "ERROR"] = "WARN"
+
+
+class Performance(Section):
+    """Which metrics are estimated and realized; the first one decides."""
+
+    estimator: Literal["cbpe", "dle"] | None = None
+    metrics: list[str] = Field(default_factory=list)
+    limit: Limit = Limit()
+    estimated_limit: Limit | None = Field(None, description="Limit for the estimate; the realized limit if absent.")
+
+
+class Retrain(Section):
+    """When and how a new candidate is trained."""
+
+    enabled: bool = True
+    on: list[Verdict] = [Verdict.COVARIATE_HARMFUL, Verdict.CONCEPT]
+    recipe: str = "lightgbm"
+    parameters: dict[str, float | int | str] = Field(default_factory=dict, description="Overrides of the recipe's parameters.")
+    seed: int = 0
+    history_start: Moment | None = Field(None, description="Oldest row that may be trained on.")
+    windows: list[str] = Field(["all", "4y", "since_onset"], description="Training windows that compete.")
+    cooldown: int = Field(1, ge=0, description="Chunks that must end between two retrainings.")
+    provisional_until: Duration | None = Field(
+        None, description="A champion trained on less than this since the onset is retrained after each cooldown."
+    )
+
+    @field_validator("windows")
+    @classmethod
+    def _known_windows(cls, windows: list[str]) -> list[str]:
+        for window in windows:
+            if window not in ("all", "since_onset"):
+                parse_duration(window)
+        if not windows:
+            raise ValueError("got no window; expected at least one of all, since_onset or a duration such as 4y")
+        return windows
+
+
+class Gates(Section):
+    """What a candidate must show before it may serve."""
+
+    holdout: Duration = Field("120d", description="The latest labelled rows, kept from training; both models are scored on them.")
+    minimum_rows: int = Field(30, ge=2)
+    confidence: float = Field(0.9, gt=0.5, lt=1, description="Confidence of the paired bootstrap interval of the gain.")
+    minimum_gain: float = Field(0.0, description="The interval's lower end must lie above this, in the first metric's unit.")
+    resamples: int = Field(2000, ge=100)
+
+
+class Replay(Section):
+    """Feed a recorded log as if it happened now: a sample or a rehearsal."""
+
+    start: Moment = Field(description="Chunks before this are handed over at once, as history.")
+    end: Moment = Field(description="The replay stops here.")
+    every_seconds: int = Field(5, ge=1)
+
+
+_METRICS = {
+    Task.BINARY_CLASSIFICATION: ["roc_auc", "accuracy"],
+    Task.REGRESSION: ["mae", "rmse"],
+}
+_ESTIMATORS = {Task.BINARY_CLASSIFICATION: "cbpe", Task.REGRESSION: "dle"}
+
+
+class MonitoredModel(Section):
+    """One monitored model: everything a user must write."""
+
+    model: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name; asset group, table folder and registry name.")
+    description: str = ""
+    task: Task
+    owners: list[str] = Field(default_factory=list, description="Emails or team:name.")
+    log: LogSource
+    features: Features
+    outcome: Outcome
+    chunk: Literal["1h", "1d", "1w", "1mo", "1q"] = "1d"
+    reference: Reference
+    validation: Validation = Validation()
+    drift: Drift = Drift()
+    performance: Performance = Performance()
+    retrain: Retrain = Retrain()
+    gates: Gates = Gates()
+    replay: Replay | None = None
+
+    @field_validator("owners")
+    @classmethod
+    def _owners_are_teams_or_emails(cls, owners: list[str]) -> list[str]:
+        for owner in owners:
+            if not owner.startswith("team:") and "@" not in owner:
+                raise ValueError(f"got {owner!r}; expected an email address or team:name")
+        return owners
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unknown = sorted(set(self.validation.ranges) - set(self.features.numeric))
+        if unknown:
+            raise ValueError(f"validation.ranges names {unknown}; expected numeric features: {self.features.numeric}")
+        if self.outcome.column in self.features.all:
+            raise ValueError(f"outcome.column {self.outcome.column!r} is also a feature: the model would see its own label")
+        if self.log.prediction and self.task is Task.BINARY_CLASSIFICATION and not self.log.probability:
+            raise ValueError("log.prediction is given without log.probability: CBPE and ROC AUC need the probability of class 1")
+        if self.replay and self.replay.start < self.reference.end:
+            raise ValueError("replay.start lies inside the reference window; expected it at or after reference.end")
+        return self
+
+    @property
+    def cadence(self) -> Cadence:
+        """How time is cut for this model."""
+        return CADENCES[self.chunk]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Performance metrics, the deciding one first."""
+        return self.performance.metrics or _METRICS[self.task]
+
+    @property
+    def estimator(self) -> str:
+        """``cbpe`` for classifiers, ``dle`` for regressors, unless declared."""
+        return self.performance.estimator or _ESTIMATORS[self.task]
+
+    @property
+    def policy_hash(self) -> str:
+        """Hash of every declared and defaulted value; a model version carries it as lineage."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def outcome_due(self, chunk: str) -> datetime:
+        """Moment by which every outcome of ``chunk`` must have arrived."""
+        return self.cadence.end(chunk) + parse_duration(self.outcome.delay)

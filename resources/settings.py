@@ -1,0 +1,42 @@
+"""Where things live: one folder for lake, registry and Dagster, read from the environment when definitions load."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.lake import Lake
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Folders of one installation; ``PLUMBLINE_MODELS`` and ``PLUMBLINE_HOME`` override the project's own."""
+
+    models: Path
+    home: Path
+    lake_root: str
+    tracking_uri: str
+    artifact_root: str
+
+    @classmethod
+    def of(cls, home: Path, models: Path | None = None) -> "Settings":
+        """Settings with everything below ``home``."""
+        return cls(
+            models=models or PROJECT / "models",
+            home=home,
+            lake_root=os.environ.get("PLUMBLINE_LAKE") or str(home / "lake"),
+            tracking_uri=os.environ.get("PLUMBLINE_MLFLOW") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+            artifact_root=os.environ.get("PLUMBLINE_ARTIFACTS") or str(home / "mlflow" / "artifacts"),
+        )
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """The settings of the running installation."""
+        models = os.environ.get("PLUMBLINE_MODELS")
+        return cls.of(Path(os.environ.get("PLUMBLINE_HOME") or PROJECT / ".plumbline"), Path(models) if models else None)
+
+    @property
+    def lake(self) -> Lake:
+        """The lake resource."""
+        return Lake(root=self.lake_root)

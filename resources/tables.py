@@ -1,0 +1,159 @@
+"""Column contracts of every table in the lake; ``lake.py`` checks them on each write.
+
+Belongs here: names, types, partition columns. Does not: Dagster, storage, the meaning of values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from resources.policy import MonitoredModel
+from resources.vocabulary import Task
+
+Type = Literal["string", "double", "int64", "bool", "timestamp", "binary"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of every model: columns, the columns it is cut by, and which may hold no null."""
+
+    name: str
+    columns: Mapping[str, Type]
+    partition_by: tuple[str, ...] = ()
+    required: frozenset[str] = field(default_factory=frozenset)
+
+
+def _features(policy: MonitoredModel) -> dict[str, Type]:
+    return dict.fromkeys(policy.features.numeric, "double") | dict.fromkeys(policy.features.categorical, "string")
+
+
+def _scores(policy: MonitoredModel) -> dict[str, Type]:
+    proba: dict[str, Type] = {"y_pred_proba": "double"} if policy.task is Task.BINARY_CLASSIFICATION else {}
+    return {"y_pred": "double", **proba}
+
+
+def prediction_log(policy: MonitoredModel) -> Table:
+    """Accepted rows of the production log with the prediction that was served."""
+    return Table(
+        "prediction_log",
+        {
+            "chunk": "string", "prediction_id": "string", "time": "timestamp", "scored_at": "timestamp",
+            "model_version": "string", "role": "string", **_features(policy), **_scores(policy),
+        },
+        ("chunk",),
+        frozenset({"chunk", "prediction_id", "time", "model_version", "role", *_scores(policy)}),
+    )  # fmt: skip
+
+
+def scored_batches(policy: MonitoredModel) -> Table:
+    """What the champion answered, per row; the outside world from which the prediction log is fed."""
+    return Table(
+        "scored_batches",
+        {"chunk": "string", "prediction_id": "string", "scored_at": "timestamp", "model_version": "string", "role": "string", **_scores(policy)},
+        ("chunk",),
+        frozenset({"chunk", "prediction_id", "scored_at", "model_version", "role", *_scores(policy)}),
+    )  # fmt: skip
+
+
+def training_sets(policy: MonitoredModel) -> Table:
+    """Rows a candidate may learn from (``train``) and is proved on (``holdout``), as known at ``as_of``."""
+    return Table(
+        "training_sets",
+        {"chunk": "string", "prediction_id": "string", "time": "timestamp", "observed_at": "timestamp", "part": "string", **_features(policy), "y_true": "double"},
+        ("chunk",),
+        frozenset({"chunk", "prediction_id", "time", "part", "y_true"}),
+    )  # fmt: skip
+
+
+def held_out(policy: MonitoredModel) -> Table:
+    """The identical rows both models were scored on: one row per prediction, champion beside candidate."""
+    scores = _scores(policy)
+    return Table(
+        "held_out",
+        {"chunk": "string", "prediction_id": "string", "time": "timestamp", "y_true": "double"}
+        | {f"champion_{name}": kind for name, kind in scores.items()}
+        | {f"candidate_{name}": kind for name, kind in scores.items()},
+        ("chunk",),
+        frozenset({"chunk", "prediction_id", "time", "y_true"}),
+    )
+
+
+def reference_rows(policy: MonitoredModel) -> Table:
+    """The reference of one model version: accepted (held-out) rows, and older inputs where those are few."""
+    return Table(
+        "reference_rows",
+        {
+            "reference_version": "string", "prediction_id": "string", "time": "timestamp", "is_held_out": "bool",
+            **_features(policy), **_scores(policy), "y_true": "double",
+        },
+        ("reference_version",),
+        frozenset({"reference_version", "prediction_id", "time", "is_held_out"}),
+    )  # fmt: skip
+
+
+REJECTED_ROWS = Table(
+    "rejected_rows",
+    {"chunk": "string", "prediction_id": "string", "reason": "string", "row": "string", "rejected_at": "timestamp"},
+    ("chunk",),
+    frozenset({"chunk", "reason", "row"}),
+)
+OUTCOMES = Table(
+    "outcomes",
+    {"observed_date": "string", "prediction_id": "string", "observed_at": "timestamp", "y_true": "double"},
+    ("observed_date",),
+    frozenset({"observed_date", "prediction_id", "observed_at", "y_true"}),
+)
+MEASUREMENTS = Table(
+    "measurements",
+    {
+        "chunk": "string", "stage": "string", "chunk_start": "timestamp", "chunk_end": "timestamp", "kind": "string", "method": "string",
+        "subject": "string", "value": "double", "standard_error": "double", "n_rows": "int64", "lower_limit": "double",
+        "upper_limit": "double", "breach": "bool", "reference_version": "string", "model_version": "string", "known_at": "timestamp",
+    },
+    ("chunk", "stage"),
+    frozenset({"chunk", "stage", "chunk_start", "chunk_end", "kind", "method", "subject", "n_rows", "breach", "known_at"}),
+)  # fmt: skip
+VERDICTS = Table(
+    "verdicts",
+    {
+        "chunk": "string", "verdict": "string", "confidence": "double", "evidence": "string", "recovery": "string",
+        "model_version": "string", "is_realized": "bool", "known_at": "timestamp",
+    },
+    ("chunk",),
+    frozenset({"chunk", "verdict", "confidence", "evidence", "recovery", "model_version", "known_at"}),
+)  # fmt: skip
+DECISIONS = Table(
+    "decisions",
+    {
+        "chunk": "string", "action": "string", "clause": "string", "incident": "string", "state_before": "string", "state_after": "string",
+        "onset": "timestamp", "inputs": "string", "as_of": "timestamp",
+    },
+    ("chunk",),
+    frozenset({"chunk", "action", "clause", "state_before", "state_after", "inputs", "as_of"}),
+)  # fmt: skip
+EVALUATIONS = Table(
+    "evaluations",
+    {
+        "chunk": "string", "incident": "string", "window": "string", "metric": "string", "champion": "double", "candidate": "double",
+        "gain": "double", "gain_lower": "double", "gain_upper": "double", "n_rows": "int64", "is_winner": "bool", "is_accepted": "bool",
+        "model_uri": "string", "champion_version": "string",
+    },
+    ("chunk",),
+    frozenset({"chunk", "incident", "window", "metric", "candidate", "n_rows", "is_winner", "is_accepted"}),
+)  # fmt: skip
+REFERENCE_PROFILES = Table(
+    "reference_profiles",
+    {"reference_version": "string", "component": "string", "limits": "string", "state": "binary", "n_rows": "int64", "n_chunks": "int64"},
+    ("reference_version",),
+    frozenset({"reference_version", "component", "limits"}),
+)
+ROLLOUT_EVENTS = Table(
+    "rollout_events",
+    {
+        "event": "string", "at": "timestamp", "as_of": "timestamp", "chunk": "string", "from_version": "string", "to_version": "string",
+        "train_start": "timestamp", "train_end": "timestamp", "onset": "timestamp", "incident": "string", "reason": "string", "approved_by": "string",
+        "previous_hash": "string", "hash": "string",
+    },
+    (),
+    frozenset({"event", "at", "reason", "approved_by", "previous_hash", "hash"}),
+)  # fmt: skip

@@ -1,0 +1,113 @@
+"""The closed sets of words used in code, YAML, the lake and the UI alike.
+
+Belongs here: enumerations and fixed names. Does not: behaviour, Dagster, I/O.
+"""
+
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """What a monitored model predicts."""
+
+    BINARY_CLASSIFICATION = "binary_classification"
+    REGRESSION = "regression"
+
+
+class Stage(StrEnum):
+    """Names of the assets of one model; the asset key is ``[model, stage]``."""
+
+    LOG_SOURCE = "log_source"
+    PREDICTION_LOG = "prediction_log"
+    OUTCOMES = "outcomes"
+    REFERENCE_WINDOW = "reference_window"
+    REFERENCE_PROFILE = "reference_profile"
+    PRODUCTION_WINDOW = "production_window"
+    DATA_QUALITY = "data_quality"
+    DRIFT_REPORT = "drift_report"
+    ESTIMATED_PERFORMANCE = "estimated_performance"
+    REALIZED_PERFORMANCE = "realized_performance"
+    VERDICT = "verdict"
+    DECISION = "decision"
+    TRAINING_SET = "training_set"
+    CANDIDATE = "candidate"
+    CANDIDATE_EVALUATION = "candidate_evaluation"
+    MODEL_VERSION = "model_version"
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+    SCORED_BATCH = "scored_batch"
+
+
+class Check(StrEnum):
+    """Names of the asset checks."""
+
+    DATA_CONTRACT = "data_contract"
+    LOG_FRESHNESS = "log_freshness"
+    MINIMUM_ROWS = "minimum_rows"
+    MISSING_VALUES = "missing_values"
+    VALUE_RANGES = "value_ranges"
+    DRIFT = "drift"
+    ESTIMATED_PERFORMANCE = "estimated_performance_within_limits"
+    REALIZED_PERFORMANCE = "realized_performance_within_limits"
+    NO_HARM = "no_harm"
+    ENOUGH_HELD_OUT_ROWS = "enough_held_out_rows"
+    BEATS_CHAMPION = "beats_champion"
+
+
+class Kind(StrEnum):
+    """Kinds of rows in the ``measurements`` table."""
+
+    DATA_QUALITY = "data_quality"
+    UNIVARIATE_DRIFT = "univariate_drift"
+    MULTIVARIATE_DRIFT = "multivariate_drift"
+    ESTIMATED_PERFORMANCE = "estimated_performance"
+    REALIZED_PERFORMANCE = "realized_performance"
+
+
+class Verdict(StrEnum):
+    """What one chunk turned out to be."""
+
+    HEALTHY = "healthy"
+    DATA_FAULT = "data_fault"
+    COVARIATE_HARMLESS = "covariate_harmless"
+    COVARIATE_HARMFUL = "covariate_harmful"
+    CONCEPT = "concept"
+    UNDECIDED = "undecided"
+
+
+class Role(StrEnum):
+    """In which role a model version scored a row."""
+
+    CHAMPION = "champion"
+
+
+class Action(StrEnum):
+    """What a decision orders."""
+
+    RETRAIN = "retrain"
+    HOLD = "hold"
+    OPEN_INCIDENT = "open_incident"
+
+
+class Alias(StrEnum):
+    """Mutable names in the model registry."""
+
+    CHALLENGER = "challenger"
+    CHAMPION = "champion"
+
+
+class Event(StrEnum):
+    """Kinds of rows in the ``rollout_events`` table."""
+
+    REJECTED = "rejected"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+
+
+#: Run tags that travel from the trigger to every step of the retraining run.
+TAG_MODEL = "plumbline/model"
+TAG_INCIDENT = "plumbline/incident"
+TAG_CLAUSE = "plumbline/clause"
+TAG_AS_OF = "plumbline/as_of"
+
+#: ``model_version`` of rows that were scored outside the platform and do not say by what.
+EXTERNAL = "external"

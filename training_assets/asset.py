@@ -1,0 +1,46 @@
+"""How every training stage of one model is declared: keys, jobs and partitions in one place."""
+
+import warnings
+from typing import Any
+
+import dagster as dg
+
+from resources.partitions import chunk_partitions
+from resources.policy import MonitoredModel
+from resources.vocabulary import TAG_MODEL, Stage
+
+
+def key(policy: MonitoredModel, stage: Stage) -> dg.AssetKey:
+    """Asset key of a stage."""
+    return dg.AssetKey([policy.model, str(stage)])
+
+
+def settings(policy: MonitoredModel, stage: Stage, deps: list[Stage], kinds: set[str], description: str) -> dict[str, Any]:
+    """Arguments every training asset shares; one partition is the chunk whose decision ordered the run."""
+    return {
+        "key": key(policy, stage),
+        "deps": [key(policy, dep) for dep in deps],
+        "group_name": policy.model,
+        "owners": policy.owners,
+        "kinds": kinds,
+        "tags": {TAG_MODEL: policy.model, "task": str(policy.task)},
+        "partitions_def": chunk_partitions(policy),
+        "description": description,
+    }
+
+
+def job_name(policy: MonitoredModel, purpose: str) -> str:
+    """Name of a job: model and purpose."""
+    return f"{policy.model}__{purpose}"
+
+
+def asset_job(policy: MonitoredModel, purpose: str, stages: list[Stage], description: str, tags: dict[str, str] | None = None) -> Any:
+    """A job over the stages of one model."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dg.define_asset_job(
+            job_name(policy, purpose),
+            selection=dg.AssetSelection.assets(*(key(policy, stage) for stage in stages)),
+            tags={TAG_MODEL: policy.model, **(tags or {})},
+            description=description,
+        )

@@ -1,0 +1,150 @@
+"""Training windows compete: all past, recent, since the onset; the best on the held-out rows becomes the candidate.
+
+Belongs here: fitting one model per window, choosing, logging to MLflow. Does not: comparing with the champion (``gates.py``).
+Reads: ``training_sets``, ``decisions``. Writes: ``evaluations``; MLflow runs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from monitoring_assets.measures.registry import sign_of
+from resources import tables
+from resources.chunks import parse_duration
+from resources.lake import Lake
+from resources.policy import MonitoredModel
+from resources.registry import Registry
+from resources.vocabulary import Stage
+from training_assets import ledger
+from training_assets.asset import settings
+from training_assets.recipes import RECIPES
+from training_assets.training_set import HOLDOUT, TRAIN, order_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class NoCandidateError(ValueError):
+    """No training window holds enough rows."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One fitted training window, its predictions on the held-out rows and the metrics they earn."""
+
+    window: str
+    model: Any
+    rows: "pd.DataFrame"
+    predictions: "pd.DataFrame"
+    metrics: Mapping[str, float]
+
+
+def window_rows(policy: MonitoredModel, window: str, train: "pd.DataFrame", onset: datetime | None) -> "pd.DataFrame | None":
+    """Rows of one training window; ``None`` where the window does not exist (no onset) or is all of the past anyway."""
+    if window == "all":
+        return train
+    if window == "since_onset":
+        return None if onset is None else train[train["time"] >= onset]
+    start = train["time"].max() - parse_duration(window)
+    return None if train.empty or start <= train["time"].min() else train[train["time"] >= start]
+
+
+def metrics_of(policy: MonitoredModel, y_true: "pd.Series", predictions: "pd.DataFrame") -> dict[str, float]:
+    """The declared metrics on ``(n_rows,)`` outcomes and predictions."""
+    from monitoring_assets.measures.paired import score
+
+    probability = predictions["y_pred_proba"].to_numpy() if "y_pred_proba" in predictions else None
+    return {metric: score(policy.task, metric, y_true.to_numpy(), predictions["y_pred"].to_numpy(), probability) for metric in policy.metrics}
+
+
+def compete(policy: MonitoredModel, train: "pd.DataFrame", held_out: "pd.DataFrame", onset: datetime | None) -> list[Contender]:
+    """Fit every declared window and score it on the held-out rows; best first.
+
+    Raises:
+        NoCandidateError: when no window holds ``gates.minimum_rows`` rows and, for classifiers, two classes.
+    """
+    recipe, contenders, seen = RECIPES[policy.retrain.recipe], [], {}
+    for window in policy.retrain.windows:
+        rows = window_rows(policy, window, train, onset)
+        seen[window] = 0 if rows is None else len(rows)
+        if rows is None or len(rows) < policy.gates.minimum_rows or rows["y_true"].nunique() < 2:
+            continue
+        model = recipe.fit(policy, rows)
+        predictions = recipe.predict(policy, model, held_out)
+        contenders.append(Contender(window, model, rows, predictions, metrics_of(policy, held_out["y_true"], predictions)))
+    if not contenders:
+        raise NoCandidateError(
+            f"{policy.model}: got rows per training window {seen}; expected at least {policy.gates.minimum_rows} with two classes in one of them. "
+            "Wait for outcomes, widen retrain.windows or shorten gates.holdout."
+        )
+    deciding = policy.metrics[0]
+    sign = sign_of(policy.task, deciding)
+    return sorted(contenders, key=lambda one: -sign * one.metrics[deciding] if one.metrics[deciding] == one.metrics[deciding] else float("inf"))
+
+
+def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
+    """Fit the competing windows and log them."""
+
+    @dg.asset(
+        **settings(
+            policy,
+            Stage.CANDIDATE,
+            [Stage.TRAINING_SET],
+            {"lightgbm", "mlflow"},
+            "The best of the competing training windows on the held-out rows; every window is an MLflow run.",
+        )
+    )
+    def candidate(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult[None]:
+        import pandas as pd
+
+        order = order_of(context, policy, lake)
+        table = tables.training_sets(policy)
+        rows = lake.read(policy.model, table, {"chunk": order.chunk}).sort_values(["time", "prediction_id"], kind="stable")
+        train, held_out = (rows[rows["part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT))
+        made = ledger.ordered(policy, lake, order.chunk)
+        onset = made["onset"] if made and made["onset"] == made["onset"] else None
+        contenders = compete(policy, train, held_out, onset)
+        data_version = lake.data_version(policy.model, table, {"chunk": order.chunk})
+        tags = {"incident": order.incident, "data_version": data_version, "policy_hash": policy.policy_hash, "dagster_run": context.run_id}
+        uri = _log(policy, registry, contenders, tags, onset)
+        deciding = policy.metrics[0]
+        frame = pd.DataFrame([
+            {
+                "chunk": order.chunk, "incident": order.incident, "window": one.window, "metric": deciding, "champion": None,
+                "candidate": one.metrics[deciding], "gain": None, "gain_lower": None, "gain_upper": None, "n_rows": len(held_out),
+                "is_winner": rank == 0, "is_accepted": False, "model_uri": uri if rank == 0 else None, "champion_version": None,
+            }
+            for rank, one in enumerate(contenders)
+        ])  # fmt: skip
+        numbers = ["champion", "gain", "gain_lower", "gain_upper"]
+        version = lake.replace(policy.model, tables.EVALUATIONS, frame.astype(dict.fromkeys(numbers, "float64")), {"chunk": order.chunk})
+        lines = [f"| {one.window} | {len(one.rows)} | {one.metrics[deciding]:.4f} |" for one in contenders]
+        best = contenders[0]
+        metadata = {
+            "winning_window": best.window,
+            f"held-out {deciding}": best.metrics[deciding],
+            "train_rows": len(best.rows),
+            "held_out_rows": len(held_out),
+            "windows": dg.MetadataValue.md("\n".join([f"| window | rows | held-out {deciding} |", "|---|---|---|", *lines])),
+            "model_uri": uri,
+        }
+        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+
+    return candidate
+
+
+def _log(policy: MonitoredModel, registry: Registry, contenders: list[Contender], tags: Mapping[str, str], onset: datetime | None) -> str:
+    recipe, uri = RECIPES[policy.retrain.recipe], ""
+    for rank, one in enumerate(contenders):
+        span = {"train_start": str(one.rows["time"].min()), "train_end": str(one.rows["time"].max()), "train_rows": len(one.rows)}
+        params = {**recipe.parameters(policy), "recipe": recipe.name, "window": one.window, "onset": str(onset), **span}
+        metrics = {f"held_out_{name}": value for name, value in one.metrics.items()}
+        name = f"{tags['incident']} {one.window}"
+        if rank == 0:
+            uri = registry.log_candidate(policy.model, one.model, params, metrics, {**tags, **{key: str(value) for key, value in span.items()}, "window": one.window}, name)
+        else:
+            registry.log_run(policy.model, params, metrics, tags, name)
+    return uri

@@ -1,0 +1,65 @@
+"""Code location 2: each declared model becomes its training family, jobs and sensors; nothing else."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from resources.catalogue import load_catalogue, require_known
+from resources.policy import MonitoredModel
+from resources.registry import Registry
+from resources.settings import Settings
+from resources.vocabulary import Stage
+from training_assets import candidate, gates, rollout, scoring, training_set, trigger
+from training_assets.asset import asset_job
+from training_assets.recipes import RECIPES
+
+_RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.PROMOTION]
+
+
+def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """All training assets of one model."""
+    base = settings.models
+    own: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        trigger.build_decision(policy),
+        training_set.build_training_set(policy, base),
+        candidate.build_candidate(policy),
+        gates.build_candidate_evaluation(policy, base),
+        rollout.build_model_version(policy),
+        rollout.build_promotion(policy),
+    ]
+    return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
+
+
+def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None, *, is_paced: bool = True) -> dg.Definitions:
+    """Definitions of the training location.
+
+    Args:
+        settings: folders; those of the environment if absent.
+        resource_overrides: resources to use instead of the default ones.
+        is_paced: whether replayed logs keep their declared pace.
+
+    Raises:
+        DeclarationError: for any declaration that cannot be used.
+    """
+    settings = settings or Settings.from_environment()
+    declarations = load_catalogue(settings.models)
+    require_known(declarations, lambda policy: {("retrain", "recipe"): policy.retrain.recipe}, RECIPES)
+    policies = [declaration.policy for declaration in declarations]
+    served = [policy for policy in policies if policy.log.is_scored_here]
+    retrain = [asset_job(policy, "retrain", _RETRAIN, "Train, prove, register and promote, or reject.", {"dagster/max_retries": "1"}) for policy in policies]
+    score = [asset_job(policy, "score", [Stage.SCORED_BATCH], "The champion scores a chunk.") for policy in served]
+    return dg.Definitions(
+        assets=[asset for policy in policies for asset in family(policy, settings)],
+        jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies)],
+        schedules=[scoring.build_score_schedule(policy) for policy in served],
+        sensors=[trigger.build_trigger(policies, retrain), *([scoring.build_replay_clock(served, score, is_paced=is_paced)] if served else [])],
+        resources={
+            "lake": settings.lake,
+            "registry": Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

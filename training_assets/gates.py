@@ -1,0 +1,158 @@
+"""The proof: candidate and champion on identical held-out rows, and the gates it must pass.
+
+Belongs here: the paired comparison and its checks. Does not: moving aliases (``rollout.py``).
+Reads: ``training_sets``, ``evaluations``, the log (for a champion served elsewhere). Writes: ``evaluations``, ``held_out``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from monitoring_assets.measures.registry import sign_of
+from resources import tables
+from resources.lake import Lake
+from resources.log_source import read_log
+from resources.policy import MonitoredModel
+from resources.registry import Registry
+from resources.rollout_log import append_event, serving_version
+from resources.vocabulary import Check, Event, Stage
+from training_assets.asset import key, settings
+from training_assets.recipes import RECIPES
+from training_assets.training_set import HOLDOUT, order_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from monitoring_assets.measures.paired import PairedGain
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Whether the candidate may serve, and what each gate said; the only thing a promotion accepts."""
+
+    is_accepted: bool
+    reason: str
+    has_enough_rows: bool
+    beats_champion: bool
+    gain: "PairedGain | None"
+
+
+def champion_scores(policy: MonitoredModel, lake: Lake, registry: Registry, base: Path, held_out: "pd.DataFrame") -> "tuple[str | None, pd.DataFrame | None]":
+    """Version and predictions of the champion on the held-out rows; nothing on day zero.
+
+    The champion is scored again on the very rows of the candidate. One served elsewhere is taken from the log.
+    """
+    version = serving_version(lake, policy)
+    if version is not None:
+        return version, RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), held_out)
+    if policy.log.is_scored_here:
+        return None, None
+    log = read_log(policy, base, held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime() + policy.cadence.step).accepted
+    columns = [name for name in ("y_pred", "y_pred_proba") if name in log]
+    served = held_out[["prediction_id"]].merge(log[["prediction_id", *columns]], on="prediction_id", how="left")
+    return "external", served[columns].set_index(held_out.index)
+
+
+def pass_gates(policy: MonitoredModel, y_true: "pd.Series", candidate: "pd.DataFrame", champion: "pd.DataFrame | None") -> GateResult:
+    """Judge the candidate on ``(n_rows,)`` identical rows; without a champion only the row count is asked for."""
+    import numpy as np
+
+    from monitoring_assets.measures.paired import paired_gain, score
+
+    gates, metric = policy.gates, policy.metrics[0]
+    enough = len(y_true) >= gates.minimum_rows
+    if champion is None:
+        return GateResult(enough, "first model: there is no champion to beat" if enough else _too_few(policy, len(y_true)), enough, True, None)
+    truth = y_true.to_numpy()
+
+    def valued(predictions: "pd.DataFrame") -> Any:
+        pred = predictions["y_pred"].to_numpy()
+        proba = predictions["y_pred_proba"].to_numpy() if "y_pred_proba" in predictions else None
+        return lambda rows: score(policy.task, metric, truth[rows], pred[rows], None if proba is None else proba[rows])
+
+    gain = paired_gain(
+        valued(champion),
+        valued(candidate),
+        len(truth),
+        sign_of(policy.task, metric),
+        confidence=gates.confidence,
+        resamples=gates.resamples,
+        rng=np.random.default_rng(policy.retrain.seed),
+    )
+    better = bool(gain.lower > gates.minimum_gain)
+    said = f"{metric} {gain.champion:.4f} → {gain.candidate:.4f} on {gain.n_rows} rows; gain {gain.gain:+.4f}, {gates.confidence:.0%} interval {gain.lower:+.4f} to {gain.upper:+.4f}"
+    reason = said if enough else _too_few(policy, len(truth))
+    return GateResult(enough and better, reason, enough, better, gain)
+
+
+def _too_few(policy: MonitoredModel, n_rows: int) -> str:
+    return f"{n_rows} held-out rows; expected at least {policy.gates.minimum_rows} (gates.minimum_rows)"
+
+
+def build_candidate_evaluation(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
+    """Compare on identical rows; a rejected candidate ends the run here, in green."""
+    names = (Check.ENOUGH_HELD_OUT_ROWS, Check.BEATS_CHAMPION)
+
+    @dg.asset(
+        **settings(
+            policy,
+            Stage.CANDIDATE_EVALUATION,
+            [Stage.CANDIDATE],
+            {"lightgbm", "deltalake"},
+            "Candidate and champion on identical held-out rows, with a paired bootstrap interval of the gain; the gates are its checks.",
+        ),
+        check_specs=[dg.AssetCheckSpec(str(name), asset=key(policy, Stage.CANDIDATE_EVALUATION)) for name in names],
+    )
+    def candidate_evaluation(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> Iterator[dg.MaterializeResult[None]]:
+        order = order_of(context, policy, lake)
+        where = {"chunk": order.chunk}
+        rows = lake.read(policy.model, tables.training_sets(policy), where)
+        held_out = rows[rows["part"] == HOLDOUT].sort_values(["time", "prediction_id"], kind="stable").reset_index(drop=True)
+        evaluations = lake.read(policy.model, tables.EVALUATIONS, where)
+        winner = evaluations[evaluations["is_winner"]].iloc[0]
+        candidate = RECIPES[policy.retrain.recipe].predict(policy, registry.load_uri(winner["model_uri"]), held_out)
+        version, champion = champion_scores(policy, lake, registry, base, held_out)
+        result = pass_gates(policy, held_out["y_true"], candidate, champion)
+        lake.replace(policy.model, tables.held_out(policy), _side_by_side(policy, order.chunk, held_out, candidate, champion), where)
+        data_version = lake.replace(policy.model, tables.EVALUATIONS, _completed(evaluations, result, version), where)
+        if not result.is_accepted:
+            append_event(lake, policy, Event.REJECTED, reason=result.reason, approved_by=f"policy {policy.policy_hash}", as_of=order.as_of, chunk=order.chunk, from_version=version, incident=order.incident)
+        severity = dg.AssetCheckSeverity.WARN
+        checks = [
+            dg.AssetCheckResult(check_name=str(names[0]), passed=result.has_enough_rows, severity=severity, description=f"{len(held_out)} held-out rows"),
+            dg.AssetCheckResult(check_name=str(names[1]), passed=result.beats_champion, severity=severity, description=result.reason),
+        ]
+        metadata = {"is_accepted": int(result.is_accepted), "reason": result.reason, "champion_version": version or "none", "incident": order.incident, **_numbers(policy, result)}
+        yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(data_version), check_results=checks)
+
+    return candidate_evaluation
+
+
+def _numbers(policy: MonitoredModel, result: GateResult) -> dict[str, float]:
+    if result.gain is None:
+        return {}
+    gain, metric = result.gain, policy.metrics[0]
+    return {f"champion {metric}": gain.champion, f"candidate {metric}": gain.candidate, "gain": gain.gain, "gain_lower": gain.lower, "gain_upper": gain.upper}
+
+
+def _side_by_side(policy: MonitoredModel, chunk: str, held_out: "pd.DataFrame", candidate: "pd.DataFrame", champion: "pd.DataFrame | None") -> "pd.DataFrame":
+    import numpy as np
+
+    frame = held_out[["prediction_id", "time", "y_true"]].assign(chunk=chunk)
+    for name in candidate.columns:
+        frame[f"candidate_{name}"] = candidate[name]
+        frame[f"champion_{name}"] = np.nan if champion is None else champion[name]
+    return frame
+
+
+def _completed(evaluations: "pd.DataFrame", result: GateResult, version: str | None) -> "pd.DataFrame":
+    frame = evaluations.copy()
+    winner = frame["is_winner"]
+    frame.loc[winner, "is_accepted"] = result.is_accepted
+    frame["champion_version"] = version
+    if result.gain is not None:
+        frame.loc[winner, ["champion", "gain", "gain_lower", "gain_upper"]] = [result.gain.champion, result.gain.gain, result.gain.lower, result.gain.upper]
+    return frame

@@ -1,0 +1,24 @@
+"""What a recipe must offer."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resources.policy import MonitoredModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Recipe(Protocol):
+    """Turns rows into a model and a model into predictions."""
+
+    name: str
+
+    def parameters(self, policy: MonitoredModel) -> Mapping[str, Any]:
+        """Everything that makes the fit repeatable, the seed included."""
+
+    def fit(self, policy: MonitoredModel, rows: "pd.DataFrame") -> Any:
+        """Fit on ``(n_rows, features + y_true)``."""
+
+    def predict(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> "pd.DataFrame":
+        """Predict ``(n_rows, ...)``: ``y_pred`` and, for classifiers, ``y_pred_proba``, on the index of ``rows``."""

@@ -1,0 +1,199 @@
+"""Which rows may be learned from: everything known at the cut, and nothing else.
+
+Belongs here: the time cut, the embargo of the label delay, the onset, the held-out rows. Does not: fitting.
+Reads: the log source, ``rollout_events``, ``decisions``. Writes: ``training_sets``.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from resources import tables
+from resources.chunks import parse_duration
+from resources.clock import now
+from resources.lake import Lake
+from resources.log_source import read_log
+from resources.outcomes import known_outcomes, observed_at
+from resources.policy import MonitoredModel
+from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Task
+from training_assets import ledger
+from training_assets.asset import settings
+from training_assets.decide import Promotion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAIN, HOLDOUT = "train", "holdout"
+#: Chunks before the first harmful one in which the onset is looked for.
+_LOOK_BACK = 8
+#: Below this the date of a break is a guess; the start of the first harmful chunk is taken instead.
+_MINIMUM_STATISTIC = 15.0
+_EPOCH = datetime.fromisoformat("1900-01-01T00:00:00+00:00")
+
+
+class NothingToLearnError(ValueError):
+    """No labelled row is known at the cut."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a retraining run was asked to do; from its tags, or made up when a person starts it by hand."""
+
+    chunk: str
+    as_of: datetime
+    incident: str
+    clause: str
+
+
+def order_of(context: dg.AssetExecutionContext, policy: MonitoredModel, lake: Lake) -> Order:
+    """The order behind the running step."""
+    tags = context.run.tags
+    chunk = context.partition_key
+    as_of = datetime.fromisoformat(tags[TAG_AS_OF]) if TAG_AS_OF in tags else now(policy, lake)
+    return Order(chunk, as_of, tags.get(TAG_INCIDENT, f"{policy.model}/{chunk}/by-hand"), tags.get(TAG_CLAUSE, "by_hand"))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows known at the cut with ``part``: ``train``, ``holdout``, or dropped by the embargo; and where they meet."""
+
+    rows: "pd.DataFrame"
+    holdout_start: datetime
+    n_embargoed: int
+
+
+def split(policy: MonitoredModel, labelled: "pd.DataFrame", onset: datetime | None, champion: Promotion | None) -> Split:
+    """Cut the rows known at ``as_of`` into what is learned from and what the proof is made on.
+
+    The held-out rows are the latest ``gates.holdout``, but never more than half of the rows since the onset (the new
+    behaviour must be learnable too), and never rows the champion has learned from. On day zero they are the declared
+    reference. A training row's outcome must have been known before the first held-out row: the model in production
+    never knew more.
+
+    Args:
+        labelled: ``(n_rows, ...)`` with ``time`` and ``observed_at``, time order.
+        onset: dated start of the fault, if any.
+        champion: the serving version, ``None`` on day zero.
+    """
+    import pandas as pd
+
+    if champion is None:
+        start, end = pd.Timestamp(policy.reference.start), pd.Timestamp(policy.reference.end)
+        labelled = labelled[labelled["time"] < end]
+    else:
+        last = labelled["time"].max()
+        start = pd.Timestamp(last - parse_duration(policy.gates.holdout))
+        if onset is not None:
+            since = labelled.loc[labelled["time"] >= pd.Timestamp(onset), "time"]
+            if len(since):
+                start = max(start, since.iloc[len(since) // 2])
+        if champion.train_end is not None:
+            start = max(start, pd.Timestamp(champion.train_end))
+    is_held_out = labelled["time"] >= start
+    is_known = labelled["observed_at"] <= start
+    part = pd.Series(TRAIN, index=labelled.index).mask(is_held_out, HOLDOUT)
+    kept = is_held_out | is_known
+    return Split(labelled.assign(part=part)[kept], start.to_pydatetime(), int((~kept).sum()))
+
+
+def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datetime) -> datetime:
+    """Date the start of the harm by the losses of the served predictions around the first harmful chunk."""
+    import pandas as pd
+
+    from monitoring_assets.measures.onset import date_onset, row_losses
+
+    chunks, key = [], policy.cadence.shift(first_harm, -_LOOK_BACK)
+    while policy.cadence.start(key) < as_of:
+        chunks.append(key)
+        key = policy.cadence.shift(key, 1)
+    served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks})
+    outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
+    rows = served.merge(outcomes, on="prediction_id").sort_values("time", kind="stable")
+    is_binary = policy.task is Task.BINARY_CLASSIFICATION
+    predicted = rows["y_pred_proba" if is_binary else "y_pred"].to_numpy()
+    found = date_onset(row_losses(rows["y_true"].to_numpy(), predicted, is_probability=is_binary))
+    fallback = policy.cadence.start(first_harm)
+    if found is None or found.statistic < _MINIMUM_STATISTIC:
+        return fallback
+    moment: datetime = pd.Timestamp(rows["time"].iloc[found.index]).to_pydatetime()
+    return min(moment, policy.cadence.end(first_harm))
+
+
+def labelled_rows(policy: MonitoredModel, base: Path, as_of: datetime) -> "pd.DataFrame":
+    """Accepted rows of the log whose outcome is known at ``as_of``, in time order.
+
+    Raises:
+        NothingToLearnError: when there is none.
+    """
+    rows = read_log(policy, base, policy.retrain.history_start or _EPOCH, as_of).accepted.dropna(subset=["y_true"])
+    rows = rows.assign(observed_at=observed_at(policy, rows["time"]))
+    rows = rows[rows["observed_at"] <= as_of].sort_values("time", kind="stable").reset_index(drop=True)
+    if rows.empty:
+        raise NothingToLearnError(
+            f"{policy.model}: got no labelled row known at {as_of:%Y-%m-%d}; expected outcomes in column {policy.outcome.column!r} "
+            f"at most {policy.outcome.delay} after the prediction. Check outcome.column and outcome.delay."
+        )
+    return rows
+
+
+def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
+    """Cut the training set of the decision that ordered the run."""
+
+    @dg.asset(
+        **settings(
+            policy,
+            Stage.TRAINING_SET,
+            [Stage.DECISION],
+            {"deltalake"},
+            "Rows known when the retraining was ordered: to learn from, and held out. The data version names exactly these rows.",
+        )
+    )
+    def training_set(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:
+        order = order_of(context, policy, lake)
+        champion = ledger.read_history(policy, lake).champion
+        onset = _onset(policy, lake, order, champion)
+        cut = split(policy, labelled_rows(policy, base, order.as_of), onset, champion)
+        table = tables.training_sets(policy)
+        rows = cut.rows.assign(chunk=order.chunk)[list(table.columns)]
+        version = lake.replace(policy.model, table, rows, {"chunk": order.chunk})
+        train = rows[rows["part"] == TRAIN]
+        metadata = {
+            "incident": order.incident,
+            "clause": order.clause,
+            "as_of": str(order.as_of),
+            "onset": str(onset) if onset else "none",
+            "train_rows": len(train),
+            "held_out_rows": len(rows) - len(train),
+            "embargoed_rows": cut.n_embargoed,
+            "train_start": str(train["time"].min()),
+            "train_end": str(train["time"].max()),
+            "holdout_start": str(cut.holdout_start),
+            "manifest": version,
+        }
+        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+
+    return training_set
+
+
+def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion | None) -> datetime | None:
+    made = ledger.ordered(policy, lake, order.chunk)
+    if champion is None or made is None:
+        return None
+    onset: datetime | None = None if made["onset"] != made["onset"] or made["onset"] is None else made["onset"].to_pydatetime()
+    first_harm = made["inputs"]["first_harm"]
+    if onset is None and first_harm:
+        onset = find_onset(policy, lake, first_harm, order.as_of)
+        import pandas as pd
+
+        lake.replace(policy.model, tables.DECISIONS, _with_onset(lake, policy, order.chunk, pd.Timestamp(onset)), {"chunk": order.chunk})
+    return onset
+
+
+def _with_onset(lake: Lake, policy: MonitoredModel, chunk: str, onset: "pd.Timestamp") -> "pd.DataFrame":
+    rows = lake.read(policy.model, tables.DECISIONS, {"chunk": chunk})
+    rows["onset"] = onset
+    rows["onset"] = rows["onset"].astype("datetime64[us, UTC]")
+    return rows
