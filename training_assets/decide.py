@@ -89,6 +89,7 @@ class Decision:
     first_harm: str | None
     onset: datetime | None
     inputs: Sequence[str]
+    causes: Sequence[Verdict] = ()
 
 
 def decide(policy: MonitoredModel, history: History) -> Decision:
@@ -112,7 +113,7 @@ def decide(policy: MonitoredModel, history: History) -> Decision:
         after = State.COOLING if fires and policy.retrain.cooldown else before
         inputs = [f"{one.chunk}: {one.verdict} of version {one.model_version}" for one in harm]
         first = min((one.chunk for one in harm), default=None)
-        return Decision(action, clause, newest, incident, before, after, first, onset, inputs)
+        return Decision(action, clause, newest, incident, before, after, first, onset, inputs, sorted({one.verdict for one in harm}))
 
     if not policy.retrain.enabled:
         return answer(Action.HOLD, Clause.RETRAINING_DISABLED)

@@ -60,7 +60,7 @@ def write_decision(policy: MonitoredModel, lake: Lake, decision: Decision, as_of
             "state_before": str(decision.state_before),
             "state_after": str(decision.state_after),
             "onset": pd.Timestamp(decision.onset) if decision.onset else pd.NaT,
-            "inputs": json.dumps({"verdicts": list(decision.inputs), "first_harm": decision.first_harm}),
+            "inputs": json.dumps({"verdicts": list(decision.inputs), "first_harm": decision.first_harm, "causes": list(decision.causes)}),
             "as_of": pd.Timestamp(as_of),
         }
     ])  # fmt: skip

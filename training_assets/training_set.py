@@ -18,7 +18,7 @@ from resources.lake import Lake
 from resources.log_source import read_log
 from resources.outcomes import known_outcomes, observed_at
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Task
+from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Task, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.decide import Promotion
@@ -99,25 +99,35 @@ def split(policy: MonitoredModel, labelled: "pd.DataFrame", onset: datetime | No
     return Split(labelled.assign(part=part)[kept], start.to_pydatetime(), int((~kept).sum()))
 
 
-def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datetime) -> datetime:
-    """Date the start of the harm by the losses of the served predictions around the first harmful chunk."""
+def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datetime, *, is_covariate: bool) -> datetime:
+    """Date the start of the harm around the first harmful chunk.
+
+    Harm that came with the inputs is dated by how strange they are to the champion's reference, all together; harm
+    that only outcomes show, by the losses of the served predictions. Losses alone follow the seasons.
+    """
     import pandas as pd
 
-    from monitoring_assets.measures.onset import date_onset, row_losses
+    from monitoring_assets.measures.onset import date_onset, row_losses, strangeness
 
     chunks, key = [], policy.cadence.shift(first_harm, -_LOOK_BACK)
     while policy.cadence.start(key) < as_of:
         chunks.append(key)
         key = policy.cadence.shift(key, 1)
-    served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks})
-    outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
-    rows = served.merge(outcomes, on="prediction_id").sort_values("time", kind="stable")
-    is_binary = policy.task is Task.BINARY_CLASSIFICATION
-    predicted = rows["y_pred_proba" if is_binary else "y_pred"].to_numpy()
-    found = date_onset(row_losses(rows["y_true"].to_numpy(), predicted, is_probability=is_binary))
-    fallback = policy.cadence.start(first_harm)
+    served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks}).sort_values(["time", "prediction_id"], kind="stable")
+    numeric = policy.features.numeric
+    if is_covariate and numeric:
+        version = served.loc[served["chunk"] >= first_harm, "model_version"].iloc[0]
+        reference = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
+        rows, sequence = served, strangeness(reference[numeric].to_numpy(), served[numeric].to_numpy())
+    else:
+        outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
+        rows = served.merge(outcomes, on="prediction_id")
+        is_binary = policy.task is Task.BINARY_CLASSIFICATION
+        predicted = rows["y_pred_proba" if is_binary else "y_pred"].to_numpy()
+        sequence = row_losses(rows["y_true"].to_numpy(), predicted, is_probability=is_binary)
+    found = date_onset(sequence)
     if found is None or found.statistic < _MINIMUM_STATISTIC:
-        return fallback
+        return policy.cadence.start(first_harm)
     moment: datetime = pd.Timestamp(rows["time"].iloc[found.index]).to_pydatetime()
     return min(moment, policy.cadence.end(first_harm))
 
@@ -185,7 +195,8 @@ def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion
     onset: datetime | None = None if made["onset"] != made["onset"] or made["onset"] is None else made["onset"].to_pydatetime()
     first_harm = made["inputs"]["first_harm"]
     if onset is None and first_harm:
-        onset = find_onset(policy, lake, first_harm, order.as_of)
+        is_covariate = str(Verdict.COVARIATE_HARMFUL) in made["inputs"]["causes"]
+        onset = find_onset(policy, lake, first_harm, order.as_of, is_covariate=is_covariate)
         import pandas as pd
 
         lake.replace(policy.model, tables.DECISIONS, _with_onset(lake, policy, order.chunk, pd.Timestamp(onset)), {"chunk": order.chunk})

@@ -1,4 +1,4 @@
-"""When did it start? Dating one break in the mean of a sequence of losses."""
+"""When did it start? Dating one upward break in the mean of a sequence: of losses, or of how strange the inputs are."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,3 +60,23 @@ def row_losses(y_true: "np.ndarray", prediction: "np.ndarray", *, is_probability
         return np.abs(y_true - prediction)
     clipped = np.clip(prediction, 0.01, 0.99)
     return -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
+
+
+def strangeness(reference: "np.ndarray", rows: "np.ndarray") -> "np.ndarray":
+    """How unlike the reference each row is, its correlations included: ``log(1 + squared Mahalanobis distance)``.
+
+    Args:
+        reference: ``(n_reference, n_features)`` numeric inputs; NaN is taken as the feature's mean.
+        rows: ``(n_rows, n_features)``.
+
+    Returns:
+        ``(n_rows,)``, 0 at the reference's centre, no upper bound.
+
+    Source: scikit-learn's ``EmpiricalCovariance``; the logarithm keeps single spikes from posing as a break.
+    """
+    import numpy as np
+    from sklearn.covariance import EmpiricalCovariance
+
+    centre = np.nanmean(reference, axis=0)
+    filled, asked = (np.where(np.isnan(values), centre, values) for values in (reference, rows))
+    return np.asarray(np.log1p(EmpiricalCovariance().fit(filled).mahalanobis(asked)))

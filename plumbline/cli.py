@@ -1,0 +1,176 @@
+"""``plumbline``: demo, dev, status, rollback, schema. Every command calls functions that Dagster jobs call too."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from resources.settings import PROJECT, Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps production models true.", pretty_exceptions_enable=False)
+console = Console()
+
+_OFF = {
+    "NML_DISABLE_USAGE_LOGGING": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "DAGSTER_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+#: Runs one demo takes, measured; only for the progress bar.
+_EXPECTED_RUNS = 255
+
+
+def _prepare_environment() -> None:
+    for name, value in _OFF.items():
+        os.environ.setdefault(name, value)
+
+
+def _quiet() -> None:
+    import warnings
+
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+
+
+@app.command()
+def demo(
+    home: Annotated[Path | None, typer.Option(help="Folder for lake and registry; a temporary one if absent.")] = None,
+    result: Annotated[Path, typer.Option(help="Where the result is written.")] = Path("demo_result.json"),
+) -> None:
+    """Run the closed loop headless on a real sensor fault and on its repaired twin."""
+    _quiet()
+    from plumbline.demo import run_demo, temporary_home, write_result
+
+    folder = home or temporary_home()
+    columns = (SpinnerColumn(), TextColumn("{task.description:<58}"), BarColumn(), TextColumn("{task.completed} runs"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("starting", total=_EXPECTED_RUNS)
+        seen = run_demo(folder, lambda model, purpose, chunk: progress.update(bar, advance=1, description=f"{model}: {purpose} {chunk}"))
+        progress.update(bar, total=progress.tasks[0].completed, description="done")
+    write_result(seen, result)
+    table = Table(title="One real fault, from production log to recovered production", show_header=True)
+    for title in ("what", "weather_station", "control"):
+        table.add_column(title)
+    rows = [
+        ("fault", seen.fault, "none"),
+        ("first breach (chunk)", seen.first_breach_chunk, ""),
+        ("first estimated-performance breach (chunk)", seen.first_estimated_breach_chunk, ""),
+        ("first realized-performance breach (chunk)", seen.first_realized_breach_chunk, ""),
+        ("onset as dated by the platform", seen.dated_onset, ""),
+        ("retrain decision", seen.retrain_decision, f"{seen.control_retrainings} in {seen.control_chunks} chunks"),
+        ("first promotion", seen.first_promotion, ""),
+        ("champion before → recovered", f"{seen.champion_before} → {seen.champion_after}", ""),
+        ("promotions, rejections", f"{seen.promotions}, {seen.rejections}", ""),
+        ("ROC AUC on the reference", f"{seen.auc_reference:.3f}", ""),
+        ("ROC AUC in the first wholly faulty chunk", f"{seen.auc_first_faulty_chunk:.3f}", ""),
+        ("ROC AUC of the recovered champion, next 2,000 days", f"{seen.auc_recovered:.3f}", ""),
+        ("ROC AUC of the static model, same days", f"{seen.auc_static_same_days:.3f}", ""),
+        ("recovered within chunks", str(seen.recovered_within_chunks), ""),
+    ]
+    for what, faulty, control in rows:
+        table.add_row(what, str(faulty), control)
+    console.print(table)
+    console.print(f"written to {result}; lake and registry in {folder}")
+    for problem in seen.problems:
+        console.print(f"[red]{problem}[/red]")
+    raise typer.Exit(0 if seen.is_closed else 1)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address of the UI.")] = "127.0.0.1",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything in the home folder first.")] = False,
+) -> None:
+    """Open the platform: Dagster UI, both code locations, daemon, schedules and sensors on."""
+    settings = Settings.from_environment()
+    home = settings.home.absolute()
+    if fresh and home.exists():
+        shutil.rmtree(home)
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROJECT / "dagster.yaml", dagster_home / "dagster.yaml")
+    os.environ.update({"DAGSTER_HOME": str(dagster_home), "PLUMBLINE_HOME": str(home), "PYTHONWARNINGS": "ignore"})
+    binary = str(Path(sys.executable).parent / "dagster")
+    import subprocess
+
+    # two processes that initialise a fresh SQLite home at once can corrupt it: the first touch is alone
+    subprocess.run([binary, "instance", "info"], check=True, stdout=subprocess.DEVNULL, cwd=PROJECT)  # noqa: S603 - our own interpreter's dagster
+    from resources.registry import Registry
+
+    with Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root).client():
+        pass
+    console.print(f"Plumbline opens on http://{host}:{port} — the weather station's fault is found and repaired within minutes.")
+    os.chdir(PROJECT)
+    os.execv(binary, [binary, "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)])  # noqa: S606
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say for every model: serving version, newest verdict, newest decision."""
+    _quiet()
+    from plumbline.status import read_status
+
+    rows = read_status(Settings.from_environment())
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(title="Monitored models")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="Name of the monitored model.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in rollout_events.")],
+    approved_by: Annotated[str, typer.Option(help="Who; kept in rollout_events.")] = os.environ.get("USER", "unknown"),
+    to_version: Annotated[str | None, typer.Option(help="An earlier champion; the previous one if absent.")] = None,
+) -> None:
+    """Restore the previous champion and record it."""
+    _quiet()
+    from plumbline.status import find_policy
+    from resources.registry import Registry
+    from training_assets.rollout import NothingToRollBackError, roll_back
+
+    settings = Settings.from_environment()
+    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    try:
+        policy = find_policy(settings, model)
+        before, after = roll_back(policy, settings.lake, registry, reason=reason, approved_by=approved_by, to_version=to_version)
+    except (NothingToRollBackError, LookupError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    console.print(f"{model}: version {before} served, version {after} serves now")
+
+
+@app.command()
+def schema() -> None:
+    """Write the JSON Schema of a declaration to models/schema.json, for editors."""
+    from resources.catalogue import json_schema
+
+    file = Settings.from_environment().models / "schema.json"
+    file.write_text(json_schema(), encoding="utf-8")
+    console.print(f"written to {file}")
+
+
+def main() -> None:
+    """Entry point: nothing phones home, then the command."""
+    _prepare_environment()
+    app()
+
+
+if __name__ == "__main__":
+    main()

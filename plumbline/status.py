@@ -1,0 +1,42 @@
+"""What every model is doing now, read from the lake."""
+
+import difflib
+from typing import Any
+
+from resources import tables
+from resources.catalogue import load_catalogue
+from resources.policy import MonitoredModel
+from resources.rollout_log import serving_version
+from resources.settings import Settings
+
+
+def find_policy(settings: Settings, model: str) -> MonitoredModel:
+    """The declaration called ``model``. Raises LookupError that names the known models and the closest one."""
+    policies = {one.policy.model: one.policy for one in load_catalogue(settings.models)}
+    if model not in policies:
+        close = difflib.get_close_matches(model, policies, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise LookupError(f"got model {model!r}; expected one of {', '.join(sorted(policies))}{hint}")
+    return policies[model]
+
+
+def read_status(settings: Settings) -> list[dict[str, Any]]:
+    """One row per model: ``model, task, serving_version, newest_chunk, verdict, confidence, decision, clause, incident``."""
+    lake, rows = settings.lake, []
+    for declaration in load_catalogue(settings.models):
+        policy = declaration.policy
+        verdict = lake.read(policy.model, tables.VERDICTS).sort_values("chunk").tail(1).to_dict("records")
+        decision = lake.read(policy.model, tables.DECISIONS).sort_values("chunk").tail(1).to_dict("records")
+        newest, made = (verdict or [{}])[0], (decision or [{}])[0]
+        rows.append({
+            "model": policy.model,
+            "task": str(policy.task),
+            "serving_version": serving_version(lake, policy) or "none",
+            "newest_chunk": newest.get("chunk", "none"),
+            "verdict": newest.get("verdict", "none"),
+            "confidence": newest.get("confidence", "none"),
+            "decision": made.get("action", "none"),
+            "clause": made.get("clause", "none"),
+            "incident": made.get("incident") or "none",
+        })  # fmt: skip
+    return rows
