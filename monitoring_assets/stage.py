@@ -158,4 +158,4 @@ def report_check(context: dg.AssetExecutionContext, asset: dg.AssetKey, check: C
         partition=chunk,
     )
     event = DagsterEvent(DagsterEventType.ASSET_CHECK_EVALUATION.value, context.run.job_name, event_specific_data=evaluation)
-    context.instance.report_dagster_event(event, run_id=context.run_id)
+    context.instance.report_dagster_event(event, run_id=context.run.run_id)

@@ -16,6 +16,7 @@ from resources import tables
 from resources.clock import now
 from resources.lake import Lake
 from resources.policy import MonitoredModel
+from resources.rollout_log import serving_version
 from resources.vocabulary import EXTERNAL, Check, Stage, Verdict
 
 if TYPE_CHECKING:
@@ -37,13 +38,14 @@ def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) ->
     judgements = {chunk: judge(policy, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
     served = rows.dropna(subset=["model_version"]).groupby("chunk")["model_version"].last()
     versions = _served_versions(lake, policy, [chunk for chunk in chunks if chunk not in served.index])
+    serving = serving_version(lake, policy) or EXTERNAL
     frame = pd.DataFrame({
         "chunk": list(judgements),
         "verdict": [str(one.verdict) for one in judgements.values()],
         "confidence": [one.confidence for one in judgements.values()],
         "evidence": ["\n".join(one.evidence) for one in judgements.values()],
         "recovery": [one.recovery for one in judgements.values()],
-        "model_version": [served.get(chunk, versions.get(chunk, EXTERNAL)) for chunk in judgements],
+        "model_version": [served.get(chunk, versions.get(chunk, serving)) for chunk in judgements],
         "is_realized": [one.is_realized for one in judgements.values()],
         "known_at": pd.Timestamp(now(policy, lake)),
     })  # fmt: skip

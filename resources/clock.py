@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from resources.chunks import parse_duration
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.tables import scored_batches
+from resources.tables import DECISIONS, scored_batches
 
 
 def now(policy: MonitoredModel, lake: Lake) -> datetime:
@@ -18,5 +18,7 @@ def now(policy: MonitoredModel, lake: Lake) -> datetime:
         return datetime.now(UTC)
     scored = lake.partitions(policy.model, scored_batches(policy), "chunk")
     if scored:
-        return policy.cadence.end(scored[-1])
+        # a chunk without a single row leaves no scores, but it is judged and decided on
+        decided = lake.partitions(policy.model, DECISIONS, "chunk")
+        return policy.cadence.end(max([scored[-1], *decided[-1:]]))
     return policy.reference.end + parse_duration(policy.outcome.delay)

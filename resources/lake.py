@@ -104,7 +104,7 @@ class Lake(dg.ConfigurableResource["Lake"]):
             nothing = ", ".join(f'NULL::{_DUCKDB[kind]} AS "{name}"' for name, kind in table.columns.items())
             connection.sql(f"SELECT {nothing} WHERE false").create_view(table.name)
         elif "://" in self.root:
-            dataset = self._open(model, table, version=version).to_pyarrow_dataset(partitions=_filters(where))
+            dataset = self._open(model, table, version=version).to_pyarrow_dataset(file_pruning_predicate=_filters(where))
             connection.register(f"{table.name}_files", dataset)
             connection.sql(f"SELECT {columns} FROM {table.name}_files").create_view(table.name)
         else:
@@ -125,7 +125,7 @@ class Lake(dg.ConfigurableResource["Lake"]):
     def partitions(self, model: str, table: Table, column: str, where: Where | None = None) -> list[str]:
         """Sorted values of a partition column for which ``table`` holds rows; no row is read."""
         target = self._open(model, table)
-        return sorted({part[column] for part in target.partitions(_filters(where))}) if target else []
+        return sorted({part[column] for part in target.partitions(file_pruning_predicate=_filters(where))}) if target else []
 
     def data_version(self, model: str, table: Table, where: Where | None = None) -> str:
         """Table version and predicate: names exactly the rows a reader sees now."""
@@ -140,7 +140,7 @@ class Lake(dg.ConfigurableResource["Lake"]):
 
     def _files(self, model: str, table: Table, where: Where | None, version: int | None) -> list[str]:
         target = self._open(model, table, version=version)
-        return target.file_uris(partition_filters=_filters(where)) if target else []
+        return target.file_uris(file_pruning_predicate=_filters(where)) if target else []
 
     def _open(self, model: str, table: Table, *, create: bool = False, version: int | None = None) -> "DeltaTable | Any":
         from deltalake import DeltaTable

@@ -127,8 +127,8 @@ def _require_columns(policy: MonitoredModel, types: dict[str, str]) -> None:
 
 def _moment(log: LogSource, types: dict[str, str]) -> str:
     column, kind = quote(log.time), types[log.time]
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return column
+    if "WITH TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ"):
+        return f"CAST({column} AS TIMESTAMPTZ)"
     if kind == "VARCHAR" and log.timezone is None:
         return f"TRY_CAST({column} AS TIMESTAMPTZ)"
     if log.timezone is None:

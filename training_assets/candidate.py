@@ -108,7 +108,7 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         onset = made["onset"] if made and made["onset"] == made["onset"] else None
         contenders = compete(policy, train, held_out, onset)
         data_version = lake.data_version(policy.model, table, {"chunk": order.chunk})
-        tags = {"incident": order.incident, "data_version": data_version, "policy_hash": policy.policy_hash, "dagster_run": context.run_id}
+        tags = {"incident": order.incident, "data_version": data_version, "policy_hash": policy.policy_hash, "dagster_run": context.run.run_id}
         uri = _log(policy, registry, contenders, tags, onset)
         deciding = policy.metrics[0]
         frame = pd.DataFrame([

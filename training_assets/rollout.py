@@ -16,7 +16,7 @@ from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import append_event, events, previous_version, serving_version
-from resources.vocabulary import TAG_MODEL, Event, Stage
+from resources.vocabulary import TAG_MODEL, Event, Stage, Verdict
 from training_assets import ledger
 from training_assets.asset import job_name, settings
 from training_assets.candidate import window_rows
@@ -51,7 +51,7 @@ def next_reference(policy: MonitoredModel, held_out: "pd.DataFrame", train: "pd.
     """The accepted window, reaching back into the candidate's own training rows where it holds too few chunks.
 
     Rows from training serve as inputs only (``is_held_out`` is false): a model flatters itself on what it has learned.
-    Nothing from before the onset is taken.
+    Nothing from before ``onset`` is taken.
 
     Args:
         held_out: ``(n_rows, ...)`` proof rows with predictions of the candidate.
@@ -86,7 +86,8 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     scores = {f"candidate_{name}": name for name in ("y_pred", "y_pred_proba") if f"candidate_{name}" in proof}
     held_out = rows[rows["part"] == HOLDOUT].merge(proof[["prediction_id", *scores]].rename(columns=scores), on="prediction_id")
     table = tables.reference_rows(policy)
-    reference = next_reference(policy, held_out, train, onset).assign(reference_version=version)
+    is_concept = bool(made) and made["inputs"]["causes"] == [str(Verdict.CONCEPT)]  # then the inputs before the onset are as good as any
+    reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
     lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     before = serving_version(lake, policy)
     registry.set_champion(policy.model, version)
@@ -151,7 +152,7 @@ def build_model_version(policy: MonitoredModel) -> dg.AssetsDefinition:
             "incident": order.incident,
             "clause": order.clause,
             "window": str(accepted["window"]),
-            "dagster_run": context.run_id,
+            "dagster_run": context.run.run_id,
         }
         version = registry.register(policy.model, str(accepted["model_uri"]), tags)
         yield dg.MaterializeResult(metadata={"version": version, **tags}, data_version=dg.DataVersion(f"{policy.model}/{version}"))

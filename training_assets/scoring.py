@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from resources import tables
+from resources.clock import now
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.partitions import range_tags
@@ -111,12 +112,12 @@ def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
     """
     if policy.replay is None:
         return []
-    scored = lake.partitions(policy.model, tables.scored_batches(policy), "chunk")
-    if not scored:
+    if not lake.partitions(policy.model, tables.scored_batches(policy), "chunk"):
         return list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
-    if scored[-1] not in lake.partitions(policy.model, tables.DECISIONS, "chunk"):
+    newest = policy.cadence.shift(policy.cadence.key(now(policy, lake)), -1)
+    if newest not in lake.partitions(policy.model, tables.DECISIONS, "chunk"):
         return []
-    following = policy.cadence.shift(scored[-1], 1)
+    following = policy.cadence.shift(newest, 1)
     return [following] if policy.cadence.end(following) <= policy.replay.end else []
 
 

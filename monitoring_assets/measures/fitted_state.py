@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 _TRUSTED_PACKAGES = ("nannyml.", "category_encoders.", "lightgbm.", "sklearn.", "numpy.", "collections.OrderedDict")
+_HOLDERS = ("nannyml.", "category_encoders.", "sklearn.pipeline", "sklearn.compose", "sklearn.impute")
 _PANDAS = "__pandas__"
 
 
@@ -39,8 +40,9 @@ def load_state(state: bytes) -> Any:
 
 
 def _is_own(value: object) -> bool:
+    """Whether pandas objects may hide inside: a calculator, or an encoder or pipeline it is made of."""
     module = type(value).__module__
-    return module.startswith("nannyml.") and hasattr(value, "__dict__") and not isinstance(value, type | Enum)
+    return module.startswith(_HOLDERS) and hasattr(value, "__dict__") and not isinstance(value, type | Enum | BaseException)
 
 
 def _detach(value: Any, known: dict[int, Any]) -> Any:

@@ -1,0 +1,170 @@
+"""One test per row of the rule that turns measurements into a verdict."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring_assets.measures.judge import Judgement, is_harmful_breach, judge
+from monitoring_assets.measures.quality import MISSING_SHARE, ROW_COUNT
+from resources.vocabulary import Kind, Verdict
+
+
+def line(kind: Kind, method: str, subject: str, value: float, lower: float = np.nan, upper: float = np.nan, breach: bool | None = None) -> dict:
+    outside = bool(value < lower or value > upper) if breach is None else breach
+    return {"kind": str(kind), "method": method, "subject": subject, "value": value, "lower_limit": lower, "upper_limit": upper, "breach": outside}
+
+
+ROWS = line(Kind.DATA_QUALITY, ROW_COUNT, "rows", 100.0, lower=30.0)
+FEW_ROWS = line(Kind.DATA_QUALITY, ROW_COUNT, "rows", 29.0, lower=30.0, breach=False)
+MISSING = line(Kind.DATA_QUALITY, MISSING_SHARE, "x1", 0.4, upper=0.05)
+CALM = line(Kind.UNIVARIATE_DRIFT, "wasserstein", "x1", 0.1, upper=0.5)
+DRIFT = line(Kind.UNIVARIATE_DRIFT, "wasserstein", "x1", 0.9, upper=0.5)
+JOINT_DRIFT = line(Kind.MULTIVARIATE_DRIFT, "pca_reconstruction", "all features", 3.0, lower=1.0, upper=2.0)
+ESTIMATED_GOOD = line(Kind.ESTIMATED_PERFORMANCE, "dle", "mae", 1.0, lower=0.5, upper=1.5)
+ESTIMATED_BAD = line(Kind.ESTIMATED_PERFORMANCE, "dle", "mae", 2.0, lower=0.5, upper=1.5)
+ESTIMATED_NONE = line(Kind.ESTIMATED_PERFORMANCE, "dle", "mae", np.nan, lower=0.5, upper=1.5)
+REALIZED_GOOD = line(Kind.REALIZED_PERFORMANCE, "realized", "mae", 1.0, lower=0.5, upper=1.5)
+REALIZED_BAD = line(Kind.REALIZED_PERFORMANCE, "realized", "mae", 2.0, lower=0.5, upper=1.5)
+REALIZED_BETTER = line(Kind.REALIZED_PERFORMANCE, "realized", "mae", 0.1, lower=0.5, upper=1.5)
+REALIZED_NONE = line(Kind.REALIZED_PERFORMANCE, "realized", "mae", np.nan, lower=0.5, upper=1.5)
+
+
+@pytest.fixture
+def rule(declare):
+    def of(*lines: dict, **overrides) -> Judgement:
+        return judge(declare(**overrides), pd.DataFrame(lines))
+
+    return of
+
+
+@pytest.mark.parametrize("others", [(), (REALIZED_GOOD,), (REALIZED_BAD, ESTIMATED_BAD, DRIFT)])
+def test_broken_data_beats_everything(rule, others):
+    judgement = rule(ROWS, MISSING, *others)
+    assert judgement.verdict == Verdict.DATA_FAULT
+    assert judgement.confidence == 1.0
+    assert judgement.evidence == ["data_quality/missing_share/x1"]
+    assert not judgement.is_realized
+    assert "Repair the data" in judgement.recovery
+    assert "Retraining would teach the fault" in judgement.recovery
+
+
+def test_broken_data_beats_a_small_chunk(rule):
+    assert rule(FEW_ROWS, MISSING).verdict == Verdict.DATA_FAULT
+
+
+def test_a_small_chunk_is_undecided_and_not_healthy(rule):
+    judgement = rule(FEW_ROWS, REALIZED_GOOD, ESTIMATED_GOOD)
+    assert (judgement.verdict, judgement.confidence) == (Verdict.UNDECIDED, 0.0)
+    assert judgement.evidence == ["data_quality/row_count/rows"]
+    assert "Wait for more rows" in judgement.recovery
+
+
+def test_null_twin_a_chunk_of_exactly_the_minimum_size_is_judged(rule):
+    assert rule({**FEW_ROWS, "value": 30.0}, REALIZED_GOOD).verdict == Verdict.HEALTHY
+
+
+def test_realized_harm_that_the_estimate_sees_too_is_covariate_harmful(rule):
+    judgement = rule(ROWS, REALIZED_BAD, ESTIMATED_BAD, DRIFT)
+    assert judgement.verdict == Verdict.COVARIATE_HARMFUL
+    assert judgement.is_realized
+    assert judgement.evidence == ["realized_performance/realized/mae", "estimated_performance/dle/mae", "univariate_drift/wasserstein/x1"]
+
+
+def test_realized_harm_with_drift_and_no_estimate_is_covariate_harmful(rule):
+    for estimate in ((), (ESTIMATED_NONE,)):
+        assert rule(ROWS, REALIZED_BAD, DRIFT, *estimate).verdict == Verdict.COVARIATE_HARMFUL
+
+
+def test_realized_harm_the_estimate_does_not_see_is_concept(rule):
+    judgement = rule(ROWS, REALIZED_BAD, ESTIMATED_GOOD, CALM)
+    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.CONCEPT, 0.9, True)
+    assert judgement.evidence == ["realized_performance/realized/mae"]
+
+
+def test_concept_is_less_sure_where_inputs_moved_too(rule):
+    judgement = rule(ROWS, REALIZED_BAD, ESTIMATED_GOOD, DRIFT)
+    assert (judgement.verdict, judgement.confidence) == (Verdict.CONCEPT, 0.8)
+    assert "univariate_drift/wasserstein/x1" in judgement.evidence
+
+
+def test_realized_harm_without_drift_and_without_estimate_is_concept(rule):
+    assert rule(ROWS, REALIZED_BAD).verdict == Verdict.CONCEPT
+
+
+@pytest.mark.parametrize("drift", [DRIFT, JOINT_DRIFT])
+def test_drift_with_good_realized_performance_is_harmless(rule, drift):
+    judgement = rule(ROWS, REALIZED_GOOD, ESTIMATED_GOOD, drift)
+    assert (judgement.verdict, judgement.is_realized) == (Verdict.COVARIATE_HARMLESS, True)
+    assert judgement.evidence == [f"{drift['kind']}/{drift['method']}/{drift['subject']}"]
+
+
+def test_good_realized_performance_outweighs_a_bad_estimate(rule):
+    assert rule(ROWS, REALIZED_GOOD, ESTIMATED_BAD, DRIFT).verdict == Verdict.COVARIATE_HARMLESS
+    assert rule(ROWS, REALIZED_GOOD, ESTIMATED_BAD).verdict == Verdict.HEALTHY
+
+
+def test_good_realized_performance_without_drift_is_healthy(rule):
+    judgement = rule(ROWS, REALIZED_GOOD, ESTIMATED_GOOD, CALM)
+    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.HEALTHY, 0.9, True)
+    assert judgement.recovery == "Nothing to do."
+
+
+def test_better_than_usual_is_no_harm(rule):
+    assert REALIZED_BETTER["breach"]
+    assert rule(ROWS, REALIZED_BETTER).verdict == Verdict.HEALTHY
+
+
+def test_better_than_usual_is_no_harm_for_a_classifier_either(rule):
+    high = line(Kind.REALIZED_PERFORMANCE, "realized", "roc_auc", 0.99, lower=0.7, upper=0.9)
+    low = {**high, "value": 0.6}
+    assert rule(ROWS, high, task="binary_classification").verdict == Verdict.HEALTHY
+    assert rule(ROWS, low, task="binary_classification").verdict == Verdict.CONCEPT
+
+
+def test_a_bad_estimate_with_drift_is_covariate_harmful_but_less_sure(rule):
+    judgement = rule(ROWS, ESTIMATED_BAD, DRIFT, REALIZED_NONE)
+    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.COVARIATE_HARMFUL, 0.6, False)
+    assert judgement.evidence == ["estimated_performance/dle/mae", "univariate_drift/wasserstein/x1"]
+
+
+def test_a_bad_estimate_without_drift_is_undecided(rule):
+    judgement = rule(ROWS, ESTIMATED_BAD, CALM)
+    assert (judgement.verdict, judgement.confidence) == (Verdict.UNDECIDED, 0.3)
+
+
+def test_drift_with_a_good_estimate_is_harmless_but_less_sure(rule):
+    judgement = rule(ROWS, ESTIMATED_GOOD, DRIFT)
+    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.COVARIATE_HARMLESS, 0.5, False)
+
+
+def test_a_good_estimate_without_drift_is_healthy_but_less_sure(rule):
+    judgement = rule(ROWS, ESTIMATED_GOOD, CALM)
+    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.HEALTHY, 0.5, False)
+
+
+@pytest.mark.parametrize("lines", [(CALM,), (DRIFT,), (ESTIMATED_NONE, REALIZED_NONE)])
+def test_without_any_number_on_performance_a_chunk_is_undecided(rule, lines):
+    judgement = rule(ROWS, *lines)
+    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.UNDECIDED, 0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "value", "is_harm"),
+    [
+        ("regression", "mae", 1.6, True),
+        ("regression", "mae", 0.4, False),
+        ("regression", "mae", 1.0, False),
+        ("regression", "mae", np.nan, False),
+        ("binary_classification", "roc_auc", 0.4, True),
+        ("binary_classification", "roc_auc", 1.6, False),
+        ("binary_classification", "roc_auc", np.nan, False),
+    ],
+)
+def test_only_the_side_that_hurts_is_harm(declare, task: str, metric: str, value: float, is_harm: bool):
+    assert is_harmful_breach(declare(task=task), metric, value, 0.5, 1.5) is is_harm
+
+
+@pytest.mark.parametrize("limit", [None, np.nan])
+def test_an_absent_limit_is_never_breached(declare, limit):
+    assert not is_harmful_breach(declare(), "mae", 9.0, limit, limit)
+    assert not is_harmful_breach(declare(task="binary_classification"), "roc_auc", 0.0, limit, limit)

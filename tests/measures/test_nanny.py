@@ -1,0 +1,297 @@
+"""NannyML behind one face: its own numbers, its own limits, chunk by chunk, from the reference alone."""
+
+import warnings
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring_assets.measures.nanny import Fitted, LimitPair, components_of, fit, measure
+from resources.policy import MonitoredModel
+from resources.vocabulary import Kind
+
+KEYS = ["chunk", "method", "subject"]
+NUMBERS = ["value", "standard_error", "lower_limit", "upper_limit"]
+TASKS = ["binary_classification", "regression"]
+COMPONENTS = ["univariate", "multivariate", "estimated", "realized"]
+KINDS = dict(zip(COMPONENTS, [Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT, Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE], strict=True))
+
+every_task = pytest.mark.parametrize("task", TASKS)
+every_component = pytest.mark.parametrize("component", COMPONENTS)
+
+
+@cache
+def policy_of(task: str, std: float = 3.0) -> MonitoredModel:
+    return MonitoredModel.model_validate(
+        {
+            "model": "demo", "task": task, "log": {"csv": "log.csv", "time": "at", "id": "row_id"}, "outcome": {"column": "y"},
+            "features": {"numeric": ["x1", "x2", "x3"], "categorical": ["kind"] if task == "binary_classification" else []},
+            "reference": {"start": "2024-01-01", "end": "2024-01-13"}, "drift": {"limit": {"std": std}}, "performance": {"limit": {"std": std}},
+        }
+    )  # fmt: skip
+
+
+@cache
+def rows_of(task: str, seed: int, start: str, days: int, per_day: int = 150) -> pd.DataFrame:
+    """Rows of a world in which ``x1`` and ``kind`` tell the outcome and ``x2`` moves with ``x1``."""
+    rng = np.random.default_rng(seed)
+    n = days * per_day
+    x1 = rng.normal(size=n)
+    kind = rng.choice(["blue", "green", "red"], n, p=[0.5, 0.3, 0.2])
+    frame = pd.DataFrame(
+        {
+            "time": pd.date_range(start, periods=n, freq=pd.Timedelta(days=1) / per_day, tz="UTC"),
+            "x1": x1, "x2": x1 + rng.normal(0, 0.1, n), "x3": rng.normal(size=n), "kind": kind,
+        }
+    )  # fmt: skip
+    if task == "regression":
+        return frame.assign(y_pred=2 * x1, y_true=2 * x1 + rng.normal(0, 0.2 + 0.8 * (x1 > 1), n))
+    probability = 1 / (1 + np.exp(-(2 * x1 + (kind == "red"))))
+    return frame.assign(y_pred_proba=probability, y_pred=(probability > 0.5).astype(float), y_true=(rng.uniform(size=n) < probability).astype(float))
+
+
+def reference(task: str) -> pd.DataFrame:
+    return rows_of(task, 0, "2024-01-01", 12)
+
+
+def production(task: str) -> pd.DataFrame:
+    return rows_of(task, 1, "2024-02-01", 3)
+
+
+@cache
+def fitted_of(task: str, component: str, std: float = 3.0) -> Fitted:
+    return fit(component, policy_of(task, std), reference(task))
+
+
+def measured(task: str, component: str, rows: pd.DataFrame) -> pd.DataFrame:
+    return measure(fitted_of(task, component), policy_of(task), rows)
+
+
+def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    one, other = (frame.sort_values(KEYS).reset_index(drop=True) for frame in (one, other))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-9, atol=1e-12)
+
+
+@every_task
+@every_component
+def test_a_measurement_has_chunk_number_size_and_limits(task: str, component: str):
+    frame = measured(task, component, production(task))
+    assert list(frame.columns) == ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
+    assert sorted(frame["chunk"].unique()) == ["2024-02-01", "2024-02-02", "2024-02-03"]
+    assert set(frame["kind"]) == {str(KINDS[component])}
+    assert set(frame["n_rows"]) == {150}
+    assert frame["value"].notna().all()
+    assert not frame.duplicated(KEYS).any()
+
+
+@every_task
+def test_every_declared_method_and_metric_is_measured(task: str):
+    policy = policy_of(task)
+    drift = measured(task, "univariate", production(task))
+    wanted = {(method, name) for name in policy.features.numeric for method in policy.drift.numeric}
+    wanted |= {(method, name) for name in policy.features.categorical for method in policy.drift.categorical}
+    assert set(zip(drift["method"], drift["subject"], strict=True)) == wanted
+    assert set(zip(*(measured(task, "multivariate", production(task))[name] for name in ("method", "subject")), strict=True)) == {("pca_reconstruction", "all features")}
+    for component, method in (("estimated", policy.estimator), ("realized", "realized")):
+        frame = measured(task, component, production(task))
+        assert set(zip(frame["method"], frame["subject"], strict=True)) == {(method, metric) for metric in policy.metrics}
+
+
+@every_task
+@every_component
+def test_a_chunk_alone_gives_the_same_numbers_as_the_whole_history(task: str, component: str):
+    rows = production(task)
+    alone = [measured(task, component, own.reset_index(drop=True)) for _, own in rows.groupby(rows["time"].dt.date)]
+    assert len(alone) == 3
+    assert_same(pd.concat(alone), measured(task, component, rows))
+
+
+@every_task
+@every_component
+def test_measuring_twice_gives_the_same_numbers(task: str, component: str):
+    first = measured(task, component, production(task))
+    measured(task, component, rows_of(task, 9, "2024-03-01", 1))
+    assert_same(first, measured(task, component, production(task)))
+
+
+@every_task
+@every_component
+def test_the_order_of_rows_does_not_matter(task: str, component: str):
+    shuffled = production(task).sample(frac=1, random_state=0)
+    assert_same(measured(task, component, shuffled), measured(task, component, production(task)))
+
+
+def nannyml_directly(task: str, component: str):
+    """The same question put to NannyML without the project in between."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nannyml as nml
+
+        policy = policy_of(task)
+        features = policy.features.all
+        common = {"timestamp_column_name": "time", "chunk_period": "D"}
+        scores = {"y_true": "y_true", "y_pred": "y_pred", "metrics": policy.metrics}
+        is_binary = task == "binary_classification"
+        if component == "univariate":
+            calculator = nml.UnivariateDriftCalculator(
+                column_names=features, treat_as_categorical=policy.features.categorical, continuous_methods=policy.drift.numeric,
+                categorical_methods=policy.drift.categorical,
+                computation_params={"kolmogorov_smirnov": {}, "wasserstein": {}, "calculation_method": "exact"}, **common,
+            )  # fmt: skip
+        elif component == "multivariate":
+            calculator = nml.DataReconstructionDriftCalculator(column_names=features, **common)
+        elif component == "estimated" and is_binary:
+            calculator = nml.CBPE(y_pred_proba="y_pred_proba", problem_type="classification_binary", **scores, **common)
+        elif component == "estimated":
+            calculator = nml.DLE(feature_column_names=features, **scores, **common)
+        else:
+            kind = {"problem_type": "classification_binary", "y_pred_proba": "y_pred_proba"} if is_binary else {"problem_type": "regression"}
+            calculator = nml.PerformanceCalculator(**kind, **scores, **common)
+        naive = [frame.assign(time=frame["time"].dt.tz_localize(None)) for frame in (reference(task), production(task))]
+        if is_binary:
+            naive = [frame.astype({"y_true": int, "y_pred": int}) for frame in naive]
+        calculator.fit(naive[0])
+        run = calculator.estimate if component == "estimated" else calculator.calculate
+        result = run(naive[1]).to_df()
+    return result[result["chunk", "period"] == "analysis"] if component != "univariate" and result.columns.nlevels == 2 else result[result["chunk", "chunk", "period"] == "analysis"]
+
+
+@every_task
+@every_component
+def test_values_and_limits_are_those_of_nannyml(task: str, component: str):
+    result = nannyml_directly(task, component)
+    frame = measured(task, component, production(task))
+    compared = 0
+    for (method, subject), own in frame.groupby(["method", "subject"]):
+        key = (subject, method) if component == "univariate" else tuple(next(c[:-1] for c in result.columns if c[-1] == "value")) if component == "multivariate" else (subject,)
+        direct = result[key]
+        np.testing.assert_allclose(own["value"], direct["value"].astype(float), rtol=1e-9)
+        for limit, threshold in (("lower_limit", "lower_threshold"), ("upper_limit", "upper_threshold")):
+            np.testing.assert_allclose(own[limit], direct[threshold].astype(float), rtol=1e-9)
+        assert own["breach"].tolist() == direct["alert"].astype(bool).tolist()
+        if "sampling_error" in direct:
+            np.testing.assert_allclose(own["standard_error"], direct["sampling_error"].astype(float), rtol=1e-9)
+        compared += 1
+    assert compared == len(frame) / 3
+
+
+@every_component
+def test_a_narrower_declared_limit_narrows_every_fitted_limit(component: str):
+    wide, narrow = (fitted_of("binary_classification", component, std).limits for std in (3.0, 1.0))
+    assert wide.keys() == narrow.keys()
+    for key in wide:
+        if key[0] in ("wasserstein", "kolmogorov_smirnov") or component != "univariate":
+            assert narrow[key].upper is None or wide[key].upper is None or narrow[key].upper < wide[key].upper
+
+
+def test_the_estimate_may_have_a_limit_of_its_own():
+    policy = policy_of("regression").model_copy(update={"performance": policy_of("regression").performance.model_validate({"estimated_limit": {"std": 1.0}})})
+    own, common = fit("estimated", policy, reference("regression")), fitted_of("regression", "estimated")
+    assert own.limits["dle", "mae"].upper < common.limits["dle", "mae"].upper
+    realized = fit("realized", policy, reference("regression"))
+    assert realized.limits == fitted_of("regression", "realized").limits
+
+
+FAULTS = {
+    "univariate": lambda rows: rows.assign(x3=rows["x3"] + 2.0),
+    "multivariate": lambda rows: rows.assign(x2=-rows["x2"]),
+    "realized": lambda rows: rows.assign(y_true=rows["y_true"].sample(frac=1, random_state=0).to_numpy()),
+}
+
+
+@every_task
+@pytest.mark.parametrize("component", sorted(FAULTS))
+def test_a_shifted_chunk_breaches(task: str, component: str):
+    frame = measured(task, component, FAULTS[component](production(task)))
+    subject = {"univariate": "x3", "multivariate": "all features", "realized": policy_of(task).metrics[0]}[component]
+    assert frame.loc[frame["subject"] == subject, "breach"].all()
+
+
+@every_task
+@pytest.mark.parametrize("component", sorted(FAULTS))
+def test_null_twin_the_same_chunk_without_the_shift_does_not_breach(task: str, component: str):
+    frame = measured(task, component, production(task))
+    subject = {"univariate": "x3", "multivariate": "all features", "realized": policy_of(task).metrics[0]}[component]
+    assert not frame.loc[frame["subject"] == subject, "breach"].any()
+
+
+def harder(task: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Inputs move to where the model is less sure."""
+    if task == "regression":
+        return rows.assign(x1=rows["x1"].abs() + 1.5)
+    near_even = 0.5 + (rows["y_pred_proba"] - 0.5) * 0.2
+    return rows.assign(y_pred_proba=near_even)
+
+
+@every_task
+def test_the_estimate_breaches_where_inputs_move_to_hard_places(task: str):
+    frame = measured(task, "estimated", harder(task, production(task)).drop(columns="y_true"))
+    assert frame.loc[frame["subject"] == policy_of(task).metrics[1], "breach"].all()
+
+
+@every_task
+def test_null_twin_the_estimate_of_unmoved_inputs_does_not_breach(task: str):
+    frame = measured(task, "estimated", production(task).drop(columns="y_true"))
+    assert not frame["breach"].any()
+
+
+def test_a_new_category_is_measured_and_breaches():
+    rows = production("binary_classification").assign(kind="violet")
+    frame = measured("binary_classification", "univariate", rows)
+    own = frame[(frame["subject"] == "kind") & (frame["method"] == "l_infinity")]
+    assert own["value"].tolist() == pytest.approx([1.0] * 3)
+    assert own["breach"].all()
+
+
+@every_component
+def test_missing_inputs_drop_no_chunk(component: str):
+    rows = production("binary_classification").copy()
+    rows.loc[::10, "x3"] = np.nan
+    rows.loc[::15, "kind"] = None
+    frame = measured("binary_classification", component, rows)
+    assert frame["chunk"].nunique() == 3
+    assert set(frame["n_rows"]) == {150}
+    assert frame["value"].notna().all()
+
+
+@every_task
+def test_times_of_another_zone_are_measured_in_utc_chunks(task: str):
+    moved = production(task).assign(time=production(task)["time"].dt.tz_convert("America/New_York"))
+    assert_same(measured(task, "univariate", moved), measured(task, "univariate", production(task)))
+
+
+def test_outcomes_of_one_class_give_no_roc_auc_and_no_breach():
+    rows = production("binary_classification").assign(y_true=1.0)
+    frame = measured("binary_classification", "realized", rows)
+    own = frame[frame["subject"] == "roc_auc"]
+    assert own["value"].isna().all()
+    assert not own["breach"].any()
+
+
+def test_what_a_fit_says_about_its_reference():
+    fitted = fitted_of("regression", "realized")
+    assert (fitted.component, fitted.n_rows, fitted.n_chunks) == ("realized", 1800, 12)
+    assert set(fitted.limits) == {("realized", "mae"), ("realized", "rmse")}
+
+
+def test_neither_fitting_nor_measuring_changes_the_rows_given():
+    rows = rows_of("binary_classification", 5, "2024-01-01", 12).copy()
+    before = rows.copy()
+    measure(fit("univariate", policy_of("binary_classification"), rows), policy_of("binary_classification"), rows)
+    pd.testing.assert_frame_equal(rows, before)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "value", "is_breached"),
+    [(0.0, 1.0, 0.5, False), (0.0, 1.0, 0.0, False), (0.0, 1.0, 1.0, False), (0.0, 1.0, -0.1, True), (0.0, 1.0, 1.1, True)]
+    + [(None, 1.0, -9.0, False), (0.0, None, 9.0, False), (None, None, 9.0, False), (0.0, 1.0, float("nan"), False)],
+)
+def test_a_limit_is_breached_only_outside(lower, upper, value: float, is_breached: bool):
+    assert LimitPair(lower, upper).is_breached_by(value) is is_breached
+
+
+def test_multivariate_drift_needs_two_features_and_a_declared_method(declare):
+    assert components_of(declare()) == ["univariate", "multivariate", "estimated", "realized"]
+    assert "multivariate" not in components_of(declare(features={"numeric": ["x1"]}))
+    assert "multivariate" not in components_of(declare(drift={"multivariate": []}))

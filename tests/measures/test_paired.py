@@ -1,0 +1,154 @@
+"""A candidate must beat the champion on the same rows, beyond chance."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from monitoring_assets.measures.paired import PairedGain, paired_gain, score
+from monitoring_assets.measures.registry import METRICS
+from resources.vocabulary import Task
+
+CLASSIFIER = {
+    "roc_auc": lambda y, hard, soft: metrics.roc_auc_score(y, soft),
+    "average_precision": lambda y, hard, soft: metrics.average_precision_score(y, soft),
+    "accuracy": lambda y, hard, soft: metrics.accuracy_score(y, hard),
+    "f1": lambda y, hard, soft: metrics.f1_score(y, hard),
+    "precision": lambda y, hard, soft: metrics.precision_score(y, hard),
+    "recall": lambda y, hard, soft: metrics.recall_score(y, hard),
+    "specificity": lambda y, hard, soft: metrics.recall_score(1 - y, 1 - hard),
+}
+REGRESSOR = {
+    "mae": metrics.mean_absolute_error,
+    "mse": metrics.mean_squared_error,
+    "rmse": metrics.root_mean_squared_error,
+    "mape": metrics.mean_absolute_percentage_error,
+}
+
+
+def test_every_registered_metric_is_compared_here():
+    assert {(Task.BINARY_CLASSIFICATION, name) for name in CLASSIFIER} | {(Task.REGRESSION, name) for name in REGRESSOR} == set(METRICS)
+
+
+@pytest.mark.parametrize("metric", CLASSIFIER)
+@given(seed=st.integers(0, 10_000))
+def test_a_score_of_a_classifier_equals_scikit_learn(metric: str, seed: int):
+    rng = np.random.default_rng(seed)
+    truth = np.r_[0.0, 1.0, rng.integers(0, 2, 40)]
+    soft = np.r_[0.2, 0.8, rng.uniform(size=40)]
+    hard = (soft > 0.5).astype(float)
+    assert score(Task.BINARY_CLASSIFICATION, metric, truth, hard, soft) == pytest.approx(CLASSIFIER[metric](truth, hard, soft))
+
+
+@pytest.mark.parametrize("metric", REGRESSOR)
+@given(seed=st.integers(0, 10_000))
+def test_a_score_of_a_regressor_equals_scikit_learn(metric: str, seed: int):
+    rng = np.random.default_rng(seed)
+    truth, guess = rng.normal(size=(2, 40))
+    assert score(Task.REGRESSION, metric, truth, guess, None) == pytest.approx(REGRESSOR[metric](truth, guess))
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+@pytest.mark.parametrize("only", [0.0, 1.0])
+def test_a_ranking_score_of_one_class_is_undefined(metric: str, only: float):
+    assert math.isnan(score(Task.BINARY_CLASSIFICATION, metric, np.full(5, only), np.zeros(5), np.linspace(0, 1, 5)))
+
+
+@pytest.mark.parametrize("metric", ["f1", "precision", "recall", "specificity"])
+@pytest.mark.parametrize("only", [0.0, 1.0])
+def test_a_share_of_no_rows_is_a_number_without_a_warning(metric: str, only: float):
+    value = score(Task.BINARY_CLASSIFICATION, metric, np.full(5, only), np.full(5, 1.0 - only), np.full(5, 1.0 - only))
+    assert value == 0.0
+
+
+def gain_of(champion_error: np.ndarray, candidate_error: np.ndarray, seed: int = 0, confidence: float = 0.9, resamples: int = 400) -> PairedGain:
+    """Gain in mean absolute error."""
+    return paired_gain(
+        lambda rows: float(np.abs(champion_error[rows]).mean()), lambda rows: float(np.abs(candidate_error[rows]).mean()), len(champion_error), -1,
+        confidence=confidence, resamples=resamples, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+
+
+def errors(seed: int, scale: float = 1.0, n: int = 150) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, scale, n)
+
+
+def test_identical_models_gain_exactly_nothing():
+    gain = gain_of(errors(1), errors(1))
+    assert (gain.gain, gain.lower, gain.upper) == (0.0, 0.0, 0.0)
+    assert gain.champion == gain.candidate
+
+
+def test_a_clearly_better_candidate_gains_beyond_chance():
+    gain = gain_of(errors(1, 2.0), errors(2, 1.0))
+    assert gain.gain > 0
+    assert 0 < gain.lower < gain.gain < gain.upper
+    assert gain.n_rows == 150
+
+
+def test_a_clearly_worse_candidate_loses_beyond_chance():
+    gain = gain_of(errors(1, 1.0), errors(2, 2.0))
+    assert gain.gain < 0
+    assert gain.upper < 0
+
+
+def test_null_twin_of_equal_models_nine_of_ten_do_not_gain_beyond_chance():
+    lower = [gain_of(errors(seed), errors(seed + 1000), resamples=200).lower for seed in range(100)]
+    assert np.mean(np.array(lower) <= 0) >= 0.9
+
+
+def test_both_values_are_those_of_all_rows():
+    champion, candidate = errors(1, 2.0), errors(2)
+    gain = gain_of(champion, candidate)
+    assert gain.champion == pytest.approx(np.abs(champion).mean())
+    assert gain.candidate == pytest.approx(np.abs(candidate).mean())
+    assert gain.gain == pytest.approx(gain.champion - gain.candidate)
+
+
+def test_the_sign_of_the_metric_turns_the_gain():
+    soft = np.linspace(0, 1, 60)
+    truth = (soft > 0.5).astype(float)
+    options = {"confidence": 0.9, "resamples": 100}
+
+    def auc_of(probability: np.ndarray):
+        return lambda rows: score(Task.BINARY_CLASSIFICATION, "roc_auc", truth[rows], probability[rows], probability[rows])
+
+    noisy = soft + np.random.default_rng(0).normal(0, 0.5, 60)
+    better = paired_gain(auc_of(noisy), auc_of(soft), 60, +1, rng=np.random.default_rng(0), **options)
+    assert better.lower > 0
+    worse = paired_gain(auc_of(noisy), auc_of(soft), 60, -1, rng=np.random.default_rng(0), **options)
+    assert worse.gain == -better.gain
+    assert worse.upper < 0
+
+
+def test_the_same_seed_gives_the_same_interval():
+    assert gain_of(errors(1), errors(2), seed=7) == gain_of(errors(1), errors(2), seed=7)
+    assert gain_of(errors(1), errors(2), seed=7) != gain_of(errors(1), errors(2), seed=8)
+
+
+def test_more_confidence_gives_a_wider_interval():
+    narrow, wide = (gain_of(errors(1), errors(2), confidence=confidence) for confidence in (0.6, 0.99))
+    assert wide.lower < narrow.lower < narrow.upper < wide.upper
+
+
+def test_resamples_where_the_metric_is_undefined_are_left_out():
+    truth = np.r_[1.0, np.zeros(9)]
+    soft = np.r_[0.9, np.linspace(0, 0.8, 9)]
+
+    def auc(rows: np.ndarray) -> float:
+        return score(Task.BINARY_CLASSIFICATION, "roc_auc", truth[rows], soft[rows], soft[rows])
+
+    gain = paired_gain(auc, auc, 10, +1, confidence=0.9, resamples=100, rng=np.random.default_rng(0))
+    assert (gain.lower, gain.upper) == (0.0, 0.0)
+
+
+def test_a_metric_that_is_never_defined_gives_no_limits():
+    def undefined(rows: np.ndarray) -> float:
+        return float("nan")
+
+    gain = paired_gain(undefined, undefined, 10, +1, confidence=0.9, resamples=100, rng=np.random.default_rng(0))
+    assert math.isnan(gain.lower)
+    assert math.isnan(gain.upper)
