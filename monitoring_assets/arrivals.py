@@ -67,10 +67,11 @@ def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[Ass
             scored_id, logged_id = cursor.get(policy.model, [0, 0])
             scored, new_scored_id = _new_events(context.instance, key(policy, Stage.SCORED_BATCH), scored_id)
             logged, new_logged_id = _new_events(context.instance, key(policy, Stage.PREDICTION_LOG), logged_id)
-            if scored or logged:
-                requests += _outcome_requests(policy, lake)
+            # the new chunk is judged first: its verdict is what the decision is named after
             for group in consecutive(policy, [chunk for chunk in scored if chunk]):
                 requests.append(_request(policy, "monitor", group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}"))
+            if scored or logged:
+                requests += _outcome_requests(policy, lake)
             cursor[policy.model] = [new_scored_id, new_logged_id]
         return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
 

@@ -45,6 +45,19 @@ class StageReport:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: What each check promises, shown in the UI.
+PROMISES = {
+    Check.DATA_CONTRACT: "Rows fit the contract of the log; those that do not are kept in rejected_rows.",
+    Check.LOG_FRESHNESS: "The log still delivers rows at the end of the chunk.",
+    Check.MINIMUM_ROWS: "The chunk holds enough rows to be judged.",
+    Check.MISSING_VALUES: "No feature misses more values than declared.",
+    Check.VALUE_RANGES: "Values lie in their declared physical ranges.",
+    Check.DRIFT: "No drift number lies outside the limits fitted on the reference.",
+    Check.ESTIMATED_PERFORMANCE: "Performance, estimated without outcomes, stays within its limits.",
+    Check.REALIZED_PERFORMANCE: "Performance, once outcomes have arrived, stays within its limits.",
+    Check.NO_HARM: "The verdict is neither a data fault nor harm to the model; the retraining trigger listens to this check.",
+}
+
 Body = Callable[[dg.AssetExecutionContext, Lake, list[str]], StageReport]
 
 
@@ -91,7 +104,7 @@ def build_chunk_asset(
             partitions_def=partitions,
             backfill_policy=dg.BackfillPolicy.single_run(),
             check_specs=[
-                dg.AssetCheckSpec(str(name), asset=key(policy, stage), partitions_def=partitions, blocking=blocking)
+                dg.AssetCheckSpec(str(name), asset=key(policy, stage), partitions_def=partitions, blocking=blocking, description=PROMISES[name])
                 for name, blocking in checks.items()
             ],
             description=description,

@@ -63,7 +63,7 @@ def _check(judgement: Judgement) -> CheckReport:
     severity = dg.AssetCheckSeverity.WARN if judgement.verdict is Verdict.UNDECIDED else dg.AssetCheckSeverity.ERROR
     basis = "realized" if judgement.is_realized else "estimated"
     text = f"{judgement.verdict} (confidence {judgement.confidence:.1f}, on {basis} performance). {judgement.recovery}"
-    metadata = {"verdict": str(judgement.verdict), "evidence": dg.MetadataValue.md("\n".join(f"- `{item}`" for item in judgement.evidence) or "none")}
+    metadata = {"verdict": str(judgement.verdict), "confidence": judgement.confidence, "evidence": dg.MetadataValue.md("\n".join(f"- `{item}`" for item in judgement.evidence) or "none")}
     return CheckReport(Check.NO_HARM, judgement.verdict in _HARMLESS, text, severity, metadata)
 
 

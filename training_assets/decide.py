@@ -104,7 +104,7 @@ def decide(policy: MonitoredModel, history: History) -> Decision:
     """
     newest = max((one.chunk for one in history.verdicts), default=policy.cadence.shift(policy.cadence.key(policy.reference.end), -1))
     last = max(history.fired, key=lambda fired: fired.chunk, default=None)
-    is_cooling = last is not None and policy.cadence.shift(last.chunk, policy.retrain.cooldown) > newest
+    is_cooling = last is not None and _is_cooling(policy, last.as_of, history.as_of)
     before = State.COOLING if is_cooling else State.ARMED
 
     def answer(action: Action, clause: Clause, harm: Sequence[JudgedChunk] = (), onset: datetime | None = None) -> Decision:
@@ -135,6 +135,12 @@ def decide(policy: MonitoredModel, history: History) -> Decision:
     if is_provisional:
         return answer(Action.RETRAIN, Clause.PROVISIONAL_CHAMPION, (), known_onset)
     return answer(Action.HOLD, Clause.NO_HARM)
+
+
+def _is_cooling(policy: MonitoredModel, last: datetime, as_of: datetime) -> bool:
+    """Whether fewer than ``cooldown`` chunks have ended since the last retraining was ordered."""
+    cadence = policy.cadence
+    return cadence.floor(last) + cadence.step * policy.retrain.cooldown > cadence.floor(as_of)
 
 
 def _is_provisional(policy: MonitoredModel, champion: Promotion) -> bool:
