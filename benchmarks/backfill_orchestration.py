@@ -163,7 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             steps.append(step_seconds(instance, str(seen["dagster"][-1].answer)))
             instance.dispose()
     wall, cpu = ({name: median(getattr(one, side) for one in runs) for name, runs in seen.items()} for side in ("wall", "cpu"))
-    stages = {stage: {"dagster": median(one[stage] for one in steps), "direct": median(one.answer[stage] for one in seen["direct"])} for stage in steps[0]}
+    stages = {
+        stage: {"dagster": median(one[stage] for one in steps), "direct": median(one.answer[stage] for one in seen["direct"])}
+        for stage in steps[0]
+    }
     print(f"{_CHUNKS} chunks in one run, median of {options.repeats}, SQLite instance")
     rows = [[stage, own["dagster"], own["direct"], own["dagster"] - own["direct"]] for stage, own in stages.items()]
     between = wall["dagster"] - sum(own["dagster"] for own in stages.values())

@@ -28,7 +28,9 @@ QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "true",
     "MPLBACKEND": "Agg",
 }
-os.environ.update(QUIET)
+#: Idle threads of numerical libraries spin, and their CPU seconds would be counted as work.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+os.environ.update({**QUIET, **ONE_THREAD})
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -111,7 +113,9 @@ def run(defs: "dg.Definitions", instance: "dg.DagsterInstance", purpose: str, ch
 
     job = defs.resolve_job_def(f"{MODEL}__{purpose}")
     tags = range_tags(chunks) if len(chunks) > 1 else {}
-    result = job.execute_in_process(instance=instance, partition_key=chunks[0] if len(chunks) == 1 else None, tags={**(job.tags or {}), **tags})
+    result = job.execute_in_process(
+        instance=instance, partition_key=chunks[0] if len(chunks) == 1 else None, tags={**(job.tags or {}), **tags}
+    )
     if not result.success:
         raise RuntimeError(f"{purpose} of {list(chunks)[:3]}: got a failed run; expected a green one")
     return result
@@ -127,7 +131,12 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in [titles, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
     for row in cells:
-        print("  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  ".join(
+                cell.ljust(width) if column == 0 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
 
 
 def conclude(name: str, result: dict[str, Any], is_kept: bool) -> int:
@@ -139,4 +148,18 @@ def conclude(name: str, result: dict[str, Any], is_kept: bool) -> int:
     return 0 if is_kept else 1
 
 
-__all__ = ["MODEL", "PROJECT", "chunk_key", "conclude", "median", "policy_of", "quiet", "run", "step_seconds", "table", "temporary_folder", "write_models"]
+__all__ = [
+    "MODEL",
+    "ONE_THREAD",
+    "PROJECT",
+    "chunk_key",
+    "conclude",
+    "median",
+    "policy_of",
+    "quiet",
+    "run",
+    "step_seconds",
+    "table",
+    "temporary_folder",
+    "write_models",
+]

@@ -54,7 +54,12 @@ def _loaded(home: Path) -> list[str]:
 def _costliest(home: Path) -> list[tuple[str, float, float]]:
     """The ten imports with the most time of their own: name, own ms, cumulative ms."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", f"import {_LOCATION}"], check=True, env=_environment(home), cwd=home, capture_output=True, text=True
+        [sys.executable, "-X", "importtime", "-c", f"import {_LOCATION}"],
+        check=True,
+        env=_environment(home),
+        cwd=home,
+        capture_output=True,
+        text=True,
     )
     lines = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines() if line.startswith("import time:")]
     imports = [(name.strip(), int(own) / 1000, int(cumulative) / 1000) for own, cumulative, name in lines if own.strip().isdigit()]
@@ -81,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"import in a fresh interpreter, median of {options.repeats}")
     table(
         ["location", "CPU s", "wall s", "CPU ratio", "wall ratio"],
-        [[name, own["cpu_s"], own["wall_s"], own["cpu_s"] / base["cpu_s"], own["wall_s"] / base["wall_s"]] for name, own in figures.items()],
+        [
+            [name, own["cpu_s"], own["wall_s"], own["cpu_s"] / base["cpu_s"], own["wall_s"] / base["wall_s"]]
+            for name, own in figures.items()
+        ],
     )
     print("\nten costliest imports of the monitoring location")
     table(["module", "own ms", "cumulative ms"], imports)

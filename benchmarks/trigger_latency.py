@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common import PROJECT, conclude, median, quiet, table, temporary_folder
+from common import ONE_THREAD, PROJECT, conclude, median, quiet, table, temporary_folder
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -39,7 +39,7 @@ class Reaction:
 
     incident: str
     requested: float
-    dequeued: float
+    launched: float
     started: float
 
 
@@ -53,7 +53,7 @@ def _free_port() -> int:
 def _platform(home: Path) -> Iterator[subprocess.Popen]:
     """``plumbline dev`` as a process group of its own; the whole group ends with the block."""
     environment = {**os.environ, "PLUMBLINE_HOME": str(home), "PYTHONPATH": str(PROJECT)}
-    for name in ("PLUMBLINE_MODELS", "PLUMBLINE_LAKE", "PLUMBLINE_MLFLOW", "PLUMBLINE_ARTIFACTS"):
+    for name in (*ONE_THREAD, "PLUMBLINE_MODELS", "PLUMBLINE_LAKE", "PLUMBLINE_MLFLOW", "PLUMBLINE_ARTIFACTS"):
         environment.pop(name, None)
     command = [sys.executable, "-m", "plumbline.cli", "dev", "--port", str(_free_port())]
     with (home / "dev.log").open("w") as log:
@@ -117,9 +117,9 @@ def _reactions(instance: "dg.DagsterInstance") -> list[Reaction]:
             continue
         requested = record.create_timestamp.timestamp()
         failed = [moment for moment in _failures(instance, tags[TAG_MODEL]) if moment <= requested]
-        dequeued = [entry.timestamp for entry in instance.all_logs(record.dagster_run.run_id, of_type=DagsterEventType.PIPELINE_DEQUEUED)]
-        if failed and dequeued:
-            found.append(Reaction(tags[TAG_INCIDENT], requested - failed[-1], dequeued[0] - failed[-1], record.start_time - failed[-1]))
+        launched = [entry.timestamp for entry in instance.all_logs(record.dagster_run.run_id, of_type=DagsterEventType.PIPELINE_STARTING)]
+        if failed and launched:
+            found.append(Reaction(tags[TAG_INCIDENT], requested - failed[-1], launched[0] - failed[-1], record.start_time - failed[-1]))
     return sorted(found, key=lambda reaction: reaction.incident)
 
 
@@ -142,7 +142,9 @@ def _require_alive(process: subprocess.Popen, home: Path, deadline: float) -> No
     time.sleep(_POLL_SECONDS)
     if process.poll() is not None or time.monotonic() > deadline:
         tail = "\n".join((home / "dev.log").read_text(encoding="utf-8").splitlines()[-20:])
-        raise RuntimeError(f"got no retraining of {_MODEL} (platform {'ended' if process.poll() is not None else 'is up'}); its log ends with\n{tail}")
+        raise RuntimeError(
+            f"got no retraining of {_MODEL} (platform {'ended' if process.poll() is not None else 'is up'}); its log ends with\n{tail}"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reactions += _observe(home, options.timeout)
     own = [reaction for reaction in reactions if reaction.incident.startswith(f"{_MODEL}/")]
     print("seconds after the failing no_harm evaluation")
-    rows = [[one.incident, one.requested, one.dequeued, one.started, one.started / _BOUND_SECONDS] for one in reactions]
+    rows = [[one.incident, one.requested, one.launched, one.started, one.started / _BOUND_SECONDS] for one in reactions]
     table(["incident", "run requested", "left the queue", "run started", "share of the bound"], rows)
     latency = median(reaction.started for reaction in own)
     result = {

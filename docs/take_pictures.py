@@ -41,7 +41,7 @@ def main() -> None:
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "pictures"
     driver = browser(2400, 1100)
     try:
-        driver.get(f'{url}/asset-groups/?expanded=global%40global%3Aweather_station')
+        driver.get(f"{url}/asset-groups/?expanded=global%40global%3Aweather_station")
         time.sleep(10)
         driver.save_screenshot(str(folder / "lineage.png"))
         driver.set_window_size(1500, 1000)

@@ -46,7 +46,9 @@ def _outcome_requests(policy: MonitoredModel, lake: Lake, *, named: bool = True)
 
 def _new_events(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int) -> tuple[list[str | None], int]:
     """Partitions materialized since storage id ``after``, oldest first, and the newest id seen."""
-    records = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=asset, after_storage_id=after), limit=_BATCH, ascending=True).records
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=asset, after_storage_id=after), limit=_BATCH, ascending=True
+    ).records
     return [record.partition_key for record in records], max((record.storage_id for record in records), default=after)
 
 

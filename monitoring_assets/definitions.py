@@ -24,8 +24,14 @@ def check_names(declarations: list[Declaration]) -> None:
         )
     for declaration in declarations:
         task = declaration.policy.task
-        require_known([declaration], lambda policy: {("performance", "metrics", i): name for i, name in enumerate(policy.metrics)}, metric_names(task))
-        require_known([declaration], lambda policy: {("performance", "estimator"): policy.estimator}, [name for name, own in ESTIMATORS.items() if own is task])
+        require_known(
+            [declaration], lambda policy: {("performance", "metrics", i): name for i, name in enumerate(policy.metrics)}, metric_names(task)
+        )
+        require_known(
+            [declaration],
+            lambda policy: {("performance", "estimator"): policy.estimator},
+            [name for name, own in ESTIMATORS.items() if own is task],
+        )
 
 
 def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:

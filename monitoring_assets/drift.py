@@ -36,7 +36,13 @@ def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame") -> ChunkReport:
     if broken:
         text += " Drift is not damage: the verdict says whether the model suffers."
     severity = dg.AssetCheckSeverity.WARN if policy.drift.severity == "WARN" else dg.AssetCheckSeverity.ERROR
-    check = CheckReport(Check.DRIFT, not broken, text, severity, {"breaches": len(broken), "drifted_features": len(moved), "five_worst": dg.MetadataValue.md(table) if lines else "none"})
+    check = CheckReport(
+        Check.DRIFT,
+        not broken,
+        text,
+        severity,
+        {"breaches": len(broken), "drifted_features": len(moved), "five_worst": dg.MetadataValue.md(table) if lines else "none"},
+    )
     numbers = {f"{row.method} of {row.subject}": row.value for row in own.itertuples() if row.kind == Kind.MULTIVARIATE_DRIFT}
     return ChunkReport({"drifted_features": len(moved), "drift_breaches": len(broken), **_finite(numbers)}, [check])
 

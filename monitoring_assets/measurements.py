@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def store(
-    lake: Lake, policy: MonitoredModel, stage: Stage, chunks: Sequence[str], long: "pd.DataFrame", known_at: datetime, versions: "pd.Series | None" = None
+    lake: Lake,
+    policy: MonitoredModel,
+    stage: Stage,
+    chunks: Sequence[str],
+    long: "pd.DataFrame",
+    known_at: datetime,
+    versions: "pd.Series | None" = None,
 ) -> str:
     """Replace what ``stage`` measured on ``chunks`` and return the data version.
 

@@ -32,7 +32,11 @@ def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", name: Check, word
     if harmed:
         text += " The verdict names the kind of harm; the trigger acts on it."
     numbers = {f"{word} {row.subject}": float(row.value) for row in own.itertuples() if row.value == row.value}
-    errors = {f"{word} {row.subject} standard error": float(row.standard_error) for row in own.itertuples() if row.standard_error == row.standard_error}
+    errors = {
+        f"{word} {row.subject} standard error": float(row.standard_error)
+        for row in own.itertuples()
+        if row.standard_error == row.standard_error
+    }
     return ChunkReport({**numbers, **errors}, [CheckReport(name, not harmed, text, metadata=numbers)])
 
 
@@ -50,7 +54,8 @@ def build_estimated_performance(policy: MonitoredModel, base: Path) -> dg.Assets
         groups = dict(list(long.groupby("chunk")))
         absent = "no estimate: the chunk is broken or too small, or the reference holds too few labelled rows"
         reports = {
-            chunk: _chunk_report(policy, groups.get(chunk, long.iloc[:0]), Check.ESTIMATED_PERFORMANCE, "estimated", absent) for chunk in chunks
+            chunk: _chunk_report(policy, groups.get(chunk, long.iloc[:0]), Check.ESTIMATED_PERFORMANCE, "estimated", absent)
+            for chunk in chunks
         }
         return StageReport(reports, version, {"performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE)})
 
@@ -79,7 +84,9 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         groups, reports = dict(list(long.groupby("chunk"))), {}
         shares = labelled.groupby("chunk").size() / rows.groupby("chunk").size()
         for chunk in chunks:
-            absent = f"not judged: outcomes are due on {policy.outcome_due(chunk):%Y-%m-%d}" if chunk not in due else "no outcome has arrived"
+            absent = (
+                f"not judged: outcomes are due on {policy.outcome_due(chunk):%Y-%m-%d}" if chunk not in due else "no outcome has arrived"
+            )
             report = _chunk_report(policy, groups.get(chunk, long.iloc[:0]), Check.REALIZED_PERFORMANCE, "realized", absent)
             reports[chunk] = ChunkReport({**report.metadata, "labelled_share": float(shares.get(chunk, 0.0))}, report.checks)
         return StageReport(reports, version, {"performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE)})

@@ -87,13 +87,22 @@ def _draw_performance(axes: object, policy: MonitoredModel, rows: "pd.DataFrame"
         axes.plot(own["chunk_start"], own["value"], marker="o", markersize=3, linewidth=1, color=colour, label=f"{word} {metric}")  # type: ignore[attr-defined]
         broken = own[own["breach"]]
         axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22)  # type: ignore[attr-defined]
-        side = own["lower_limit"] if own["lower_limit"].notna().any() and policy.metrics[0] in ("roc_auc", "accuracy", "f1", "average_precision") else own["upper_limit"]
+        side = (
+            own["lower_limit"]
+            if own["lower_limit"].notna().any() and policy.metrics[0] in ("roc_auc", "accuracy", "f1", "average_precision")
+            else own["upper_limit"]
+        )
         axes.plot(own["chunk_start"], side, color=colour, linestyle="--", linewidth=0.8, label=f"{word} limit")  # type: ignore[attr-defined]
 
 
 def _mark_events(axes: object, log: "pd.DataFrame", first: datetime, last: datetime) -> None:
     promoted = log[(log["event"] == Event.PROMOTED) & log["from_version"].notna()]
-    for label, moments, colour in (("onset", promoted["onset"].dropna().unique()[:1], "#e67e22"), ("promotion", promoted["as_of"].dropna(), "#2c3e50")):
+    for label, moments, colour in (
+        ("onset", promoted["onset"].dropna().unique()[:1], "#e67e22"),
+        ("promotion", promoted["as_of"].dropna(), "#2c3e50"),
+    ):
         for index, moment in enumerate(moments):
             if first <= moment <= last:
-                axes.axvline(moment, color=colour, linewidth=1.2, linestyle=":" if label == "promotion" else "-", label=label if index == 0 else None)  # type: ignore[attr-defined]
+                axes.axvline(
+                    moment, color=colour, linewidth=1.2, linestyle=":" if label == "promotion" else "-", label=label if index == 0 else None
+                )  # type: ignore[attr-defined]

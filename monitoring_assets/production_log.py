@@ -65,7 +65,9 @@ def _rejections(policy: MonitoredModel, read: LogRows, unscored: "pd.DataFrame")
     })  # fmt: skip
     rejected = pd.concat([read.rejected, missing], ignore_index=True)
     keys = [UNDATED if pd.isna(moment) else policy.cadence.key(moment) for moment in rejected["time"]]
-    return rejected.drop(columns="time").assign(chunk=pd.Series(keys, index=rejected.index, dtype=object), rejected_at=pd.Timestamp.now(tz="UTC"))
+    return rejected.drop(columns="time").assign(
+        chunk=pd.Series(keys, index=rejected.index, dtype=object), rejected_at=pd.Timestamp.now(tz="UTC")
+    )
 
 
 def _require_scored(policy: MonitoredModel, scores: "pd.DataFrame", rows: "pd.DataFrame", chunks: Sequence[str]) -> None:
@@ -77,7 +79,9 @@ def _require_scored(policy: MonitoredModel, scores: "pd.DataFrame", rows: "pd.Da
         )
 
 
-def _chunk_report(policy: MonitoredModel, chunk: str, accepted: "pd.DataFrame", rejected: "pd.DataFrame", n_late: int) -> tuple[ChunkReport, float]:
+def _chunk_report(
+    policy: MonitoredModel, chunk: str, accepted: "pd.DataFrame", rejected: "pd.DataFrame", n_late: int
+) -> tuple[ChunkReport, float]:
     broken = rejected[rejected["reason"] != _SUPERSEDED]
     n_rows = len(accepted) + len(broken)
     share = len(broken) / n_rows if n_rows else 0.0
@@ -96,7 +100,9 @@ def _chunk_report(policy: MonitoredModel, chunk: str, accepted: "pd.DataFrame", 
         CheckReport(
             Check.LOG_FRESHNESS,
             is_fresh,
-            f"newest row {newest:%Y-%m-%d %H:%M}; expected one after {deadline:%Y-%m-%d %H:%M}" if newest is not None else "the chunk holds no row",
+            f"newest row {newest:%Y-%m-%d %H:%M}; expected one after {deadline:%Y-%m-%d %H:%M}"
+            if newest is not None
+            else "the chunk holds no row",
             dg.AssetCheckSeverity.WARN,
         ),
     ]
@@ -149,8 +155,24 @@ def build_prediction_log(policy: MonitoredModel, base: Path) -> dg.AssetsDefinit
         for chunk in chunks:
             own, bad = groups.get(chunk, accepted.iloc[:0]), refused.get(chunk, rejected.iloc[:0])
             reports[chunk], share = _chunk_report(policy, chunk, own, bad, read.n_late if len(chunks) == 1 else 0)
-            shares.append((chunk, str(Kind.DATA_QUALITY), "rejected_share", "rows", share, None, len(own) + len(bad), None, policy.validation.rejected_share, share > policy.validation.rejected_share))
-        long = pd.DataFrame(shares, columns=["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"])
+            shares.append(
+                (
+                    chunk,
+                    str(Kind.DATA_QUALITY),
+                    "rejected_share",
+                    "rows",
+                    share,
+                    None,
+                    len(own) + len(bad),
+                    None,
+                    policy.validation.rejected_share,
+                    share > policy.validation.rejected_share,
+                )
+            )
+        long = pd.DataFrame(
+            shares,
+            columns=["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"],
+        )
         long = long.astype({"standard_error": "float64", "lower_limit": "float64", "n_rows": "int64"})
         measurements.store(lake, policy, Stage.PREDICTION_LOG, chunks, long, now(policy, lake))
         if len(chunks) == 1 and long["breach"].any():

@@ -132,7 +132,9 @@ def _store(lake: Lake, policy: MonitoredModel, version: str, fitted: Mapping[str
 def _serving(lake: Lake, policy: MonitoredModel) -> str:
     version = serving_version(lake, policy)
     if version is None and policy.log.is_scored_here:
-        raise dg.Failure(f"{policy.model}: got no champion; expected one promotion first. The trigger sensor of the training location starts it.")
+        raise dg.Failure(
+            f"{policy.model}: got no champion; expected one promotion first. The trigger sensor of the training location starts it."
+        )
     return version or EXTERNAL
 
 
@@ -156,7 +158,9 @@ def build_reference_window(policy: MonitoredModel, base: Path) -> dg.AssetsDefin
             "last_row": str(rows["time"].max()),
         }
         where = {"reference_version": version}
-        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(lake.data_version(policy.model, tables.reference_rows(policy), where)))
+        return dg.MaterializeResult(
+            metadata=metadata, data_version=dg.DataVersion(lake.data_version(policy.model, tables.reference_rows(policy), where))
+        )
 
     return reference_window
 
@@ -190,5 +194,3 @@ def build_reference_profile(policy: MonitoredModel, base: Path) -> dg.AssetsDefi
 
 def _show(limit: float | None) -> str:
     return "–" if limit is None else f"{limit:.4g}"
-
-

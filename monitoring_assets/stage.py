@@ -68,7 +68,12 @@ def key(policy: MonitoredModel, stage: Stage) -> dg.AssetKey:
 
 def common(policy: MonitoredModel, kinds: set[str]) -> dict[str, Any]:
     """What every asset of one model shares: group, owners, tags, kinds."""
-    return {"group_name": policy.model, "owners": policy.owners, "kinds": kinds, "tags": {TAG_MODEL: policy.model, "task": str(policy.task)}}
+    return {
+        "group_name": policy.model,
+        "owners": policy.owners,
+        "kinds": kinds,
+        "tags": {TAG_MODEL: policy.model, "task": str(policy.task)},
+    }
 
 
 def build_chunk_asset(
@@ -104,7 +109,9 @@ def build_chunk_asset(
             partitions_def=partitions,
             backfill_policy=dg.BackfillPolicy.single_run(),
             check_specs=[
-                dg.AssetCheckSpec(str(name), asset=key(policy, stage), partitions_def=partitions, blocking=blocking, description=PROMISES[name])
+                dg.AssetCheckSpec(
+                    str(name), asset=key(policy, stage), partitions_def=partitions, blocking=blocking, description=PROMISES[name]
+                )
                 for name, blocking in checks.items()
             ],
             description=description,
@@ -127,7 +134,11 @@ def _report(
         only = report.chunks[chunks[0]]
         results = [
             dg.AssetCheckResult(
-                check_name=str(check.name), passed=check.is_passed, severity=check.severity, description=check.description, metadata=dict(check.metadata)
+                check_name=str(check.name),
+                passed=check.is_passed,
+                severity=check.severity,
+                description=check.description,
+                metadata=dict(check.metadata),
             )
             for check in only.checks
         ]

@@ -50,7 +50,9 @@ def build_production_window(policy: MonitoredModel) -> dg.AssetsDefinition:
         reports = {}
         for chunk in chunks:
             size = int(sizes.get(chunk, 0))
-            check = CheckReport(Check.MINIMUM_ROWS, size >= limit, f"{size} rows; a chunk below {limit} is undecided", dg.AssetCheckSeverity.WARN)
+            check = CheckReport(
+                Check.MINIMUM_ROWS, size >= limit, f"{size} rows; a chunk below {limit} is undecided", dg.AssetCheckSeverity.WARN
+            )
             reports[chunk] = ChunkReport({"dagster/partition_row_count": size, "model_version": str(versions.get(chunk, "none"))}, [check])
         return StageReport(reports, lake.data_version(policy.model, tables.prediction_log(policy), {"chunk": chunks}))
 

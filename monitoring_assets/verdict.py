@@ -63,7 +63,11 @@ def _check(judgement: Judgement) -> CheckReport:
     severity = dg.AssetCheckSeverity.WARN if judgement.verdict is Verdict.UNDECIDED else dg.AssetCheckSeverity.ERROR
     basis = "realized" if judgement.is_realized else "estimated"
     text = f"{judgement.verdict} (confidence {judgement.confidence:.1f}, on {basis} performance). {judgement.recovery}"
-    metadata = {"verdict": str(judgement.verdict), "confidence": judgement.confidence, "evidence": dg.MetadataValue.md("\n".join(f"- `{item}`" for item in judgement.evidence) or "none")}
+    metadata = {
+        "verdict": str(judgement.verdict),
+        "confidence": judgement.confidence,
+        "evidence": dg.MetadataValue.md("\n".join(f"- `{item}`" for item in judgement.evidence) or "none"),
+    }
     return CheckReport(Check.NO_HARM, judgement.verdict in _HARMLESS, text, severity, metadata)
 
 
@@ -79,7 +83,9 @@ def _evidence_table(rows: "pd.DataFrame") -> str:
         f"| {'**breach**' if row.breach else 'within'} | {row.kind} | {row.method} | {row.subject} | {row.value:.4g} | {row.lower_limit:.4g} | {row.upper_limit:.4g} | {row.n_rows} |"
         for row in ranked.itertuples()
     ]
-    return "\n".join(["| limit | kind | method | subject | value | lower | upper | n |", "|---|---|---|---|---|---|---|---|", *lines]).replace("nan", "–")
+    return "\n".join(
+        ["| limit | kind | method | subject | value | lower | upper | n |", "|---|---|---|---|---|---|---|---|", *lines]
+    ).replace("nan", "–")
 
 
 def build_verdict(policy: MonitoredModel) -> dg.AssetsDefinition:

@@ -146,7 +146,9 @@ def _auc(policy: MonitoredModel, registry: Registry, version: str, rows: "pd.Dat
     from training_assets.recipes import RECIPES
 
     predicted = RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), rows)
-    return score(policy.task, policy.metrics[0], rows["y_true"].to_numpy(), predicted["y_pred"].to_numpy(), predicted["y_pred_proba"].to_numpy())
+    return score(
+        policy.task, policy.metrics[0], rows["y_true"].to_numpy(), predicted["y_pred"].to_numpy(), predicted["y_pred_proba"].to_numpy()
+    )
 
 
 def _recovery(policy: MonitoredModel, registry: Registry, truth: "pd.DataFrame", promoted: "pd.DataFrame", static: str) -> _Recovery | None:
@@ -157,7 +159,9 @@ def _recovery(policy: MonitoredModel, registry: Registry, truth: "pd.DataFrame",
         if chunks_after > _RECOVERY_WITHIN:
             continue
         ahead = truth[truth["time"] >= row.as_of].head(_DAYS_AFTER)
-        found = _Recovery(str(row.to_version), chunks_after, _auc(policy, registry, str(row.to_version), ahead), _auc(policy, registry, static, ahead))
+        found = _Recovery(
+            str(row.to_version), chunks_after, _auc(policy, registry, str(row.to_version), ahead), _auc(policy, registry, static, ahead)
+        )
         if found.value >= _RECOVERED:
             return found
     return found
@@ -198,7 +202,8 @@ def _problems(policy: MonitoredModel, result: DemoResult, promoted: "pd.DataFram
     kept = {
         f"first breach by chunk {latest_breach}": bool(result.first_breach_chunk and result.first_breach_chunk <= latest_breach),
         f"champion below {_FAULTY_AT_MOST} in the first wholly faulty chunk": result.auc_first_faulty_chunk < _FAULTY_AT_MOST,
-        f"first promotion by {latest_promotion:%Y-%m-%d}": bool(len(promoted)) and promoted["as_of"].iloc[0].to_pydatetime() <= latest_promotion,
+        f"first promotion by {latest_promotion:%Y-%m-%d}": bool(len(promoted))
+        and promoted["as_of"].iloc[0].to_pydatetime() <= latest_promotion,
         f"a champion reaches {_RECOVERED} within {_RECOVERY_WITHIN} chunks": result.auc_recovered >= _RECOVERED,
         f"the static model stays at or below {_STATIC_AT_MOST}": result.auc_static_same_days <= _STATIC_AT_MOST,
         "the control does not retrain": result.control_retrainings == 0 and result.control_chunks > 0,

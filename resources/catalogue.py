@@ -123,9 +123,7 @@ def _validate(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]
     try:
         return Declaration(MonitoredModel.model_validate(raw), file, lines)
     except ValidationError as error:
-        findings = [
-            _finding(file, lines, tuple(item["loc"]), _got(item), _expected(item)) for item in error.errors()
-        ]
+        findings = [_finding(file, lines, tuple(item["loc"]), _got(item), _expected(item)) for item in error.errors()]
         raise DeclarationError("\n".join(findings)) from error
 
 
@@ -152,7 +150,9 @@ def load_catalogue(folder: Path) -> list[Declaration]:
     for declaration in declarations:
         name = declaration.policy.model
         if name in seen:
-            findings.append(_finding(declaration.file, declaration.lines, ("model",), name, f"a name not already used in {seen[name].name}"))
+            findings.append(
+                _finding(declaration.file, declaration.lines, ("model",), name, f"a name not already used in {seen[name].name}")
+            )
         seen[name] = declaration.file
     if findings:
         raise DeclarationError("\n".join(findings))

@@ -155,9 +155,14 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
         numbers |= {"y_pred": log.prediction}
     if log.probability:
         numbers |= {"y_pred_proba": log.probability}
-    rules = [f"WHEN {moment} IS NULL THEN {_reason(log.time, 'a timestamp')}", f"WHEN {_text(log.id)} IS NULL THEN 'no prediction id in column ' || '{_plain(log.id)}'"]
+    rules = [
+        f"WHEN {moment} IS NULL THEN {_reason(log.time, 'a timestamp')}",
+        f"WHEN {_text(log.id)} IS NULL THEN 'no prediction id in column ' || '{_plain(log.id)}'",
+    ]
     for name in numbers.values():
-        broken = f"{_text(name)} IS NOT NULL AND lower({_text(name)}) <> 'nan' AND ({_number(name)} IS NULL OR NOT isfinite({_number(name)}))"
+        broken = (
+            f"{_text(name)} IS NOT NULL AND lower({_text(name)}) <> 'nan' AND ({_number(name)} IS NULL OR NOT isfinite({_number(name)}))"
+        )
         rules.append(f"WHEN {broken} THEN {_reason(name, 'a finite number')}")
     for name in (log.prediction, log.probability):
         if name:

@@ -88,7 +88,9 @@ class Registry(dg.ConfigurableResource["Registry"]):
                         return str(known.version)
             except MlflowException:
                 pass
-            version = str(mlflow.register_model(model_uri, model, tags={**_prefixed(tags), source_tag: model_uri}, await_registration_for=0).version)
+            version = str(
+                mlflow.register_model(model_uri, model, tags={**_prefixed(tags), source_tag: model_uri}, await_registration_for=0).version
+            )
             client.set_registered_model_alias(model, str(Alias.CHALLENGER), version)
             return version
 

@@ -4,16 +4,17 @@ import os
 
 os.environ["NML_DISABLE_USAGE_LOGGING"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["OMP_THREAD_LIMIT"] = "1"  # waiting OpenMP threads spin: on a busy machine a fit of seconds takes minutes
 
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+import pytest
+from hypothesis import HealthCheck, settings
 
-from resources.lake import Lake  # noqa: E402
-from resources.policy import MonitoredModel  # noqa: E402
+from resources.lake import Lake
+from resources.policy import MonitoredModel
 
 settings.register_profile(
     "plumbline", max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -23,7 +24,10 @@ settings.load_profile("plumbline")
 
 def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     both = {**base, **overrides}
-    return {key: _merged(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value for key, value in both.items()}
+    return {
+        key: _merged(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+        for key, value in both.items()
+    }
 
 
 @pytest.fixture(scope="session")

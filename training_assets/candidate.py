@@ -57,7 +57,9 @@ def metrics_of(policy: MonitoredModel, y_true: "pd.Series", predictions: "pd.Dat
     from monitoring_assets.measures.paired import score
 
     probability = predictions["y_pred_proba"].to_numpy() if "y_pred_proba" in predictions else None
-    return {metric: score(policy.task, metric, y_true.to_numpy(), predictions["y_pred"].to_numpy(), probability) for metric in policy.metrics}
+    return {
+        metric: score(policy.task, metric, y_true.to_numpy(), predictions["y_pred"].to_numpy(), probability) for metric in policy.metrics
+    }
 
 
 def compete(policy: MonitoredModel, train: "pd.DataFrame", held_out: "pd.DataFrame", onset: datetime | None) -> list[Contender]:
@@ -82,7 +84,9 @@ def compete(policy: MonitoredModel, train: "pd.DataFrame", held_out: "pd.DataFra
         )
     deciding = policy.metrics[0]
     sign = sign_of(policy.task, deciding)
-    return sorted(contenders, key=lambda one: -sign * one.metrics[deciding] if one.metrics[deciding] == one.metrics[deciding] else float("inf"))
+    return sorted(
+        contenders, key=lambda one: -sign * one.metrics[deciding] if one.metrics[deciding] == one.metrics[deciding] else float("inf")
+    )
 
 
 def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
@@ -108,7 +112,12 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         onset = made["onset"] if made and made["onset"] == made["onset"] else None
         contenders = compete(policy, train, held_out, onset)
         data_version = lake.data_version(policy.model, table, {"chunk": order.chunk})
-        tags = {"incident": order.incident, "data_version": data_version, "policy_hash": policy.policy_hash, "dagster_run": context.run.run_id}
+        tags = {
+            "incident": order.incident,
+            "data_version": data_version,
+            "policy_hash": policy.policy_hash,
+            "dagster_run": context.run.run_id,
+        }
         uri = _log(policy, registry, contenders, tags, onset)
         deciding = policy.metrics[0]
         frame = pd.DataFrame([
@@ -144,7 +153,14 @@ def _log(policy: MonitoredModel, registry: Registry, contenders: list[Contender]
         metrics = {f"held_out_{name}": value for name, value in one.metrics.items()}
         name = f"{tags['incident']} {one.window}"
         if rank == 0:
-            uri = registry.log_candidate(policy.model, one.model, params, metrics, {**tags, **{key: str(value) for key, value in span.items()}, "window": one.window}, name)
+            uri = registry.log_candidate(
+                policy.model,
+                one.model,
+                params,
+                metrics,
+                {**tags, **{key: str(value) for key, value in span.items()}, "window": one.window},
+                name,
+            )
         else:
             registry.log_run(policy.model, params, metrics, tags, name)
     return uri

@@ -119,10 +119,12 @@ def decide(policy: MonitoredModel, history: History) -> Decision:
         return answer(Action.HOLD, Clause.RETRAINING_DISABLED)
     if history.champion is None:
         return answer(Action.RETRAIN, Clause.NO_CHAMPION)
-    fresh = [one for one in history.verdicts if one.model_version == history.champion.version and (last is None or one.known_at > last.as_of)]
+    fresh = [
+        one for one in history.verdicts if one.model_version == history.champion.version and (last is None or one.known_at > last.as_of)
+    ]
     harmful = [one for one in fresh if one.verdict in policy.retrain.on]
     broken = [one for one in fresh if one.verdict is Verdict.DATA_FAULT and one.chunk == newest]
-    is_provisional = _is_provisional(policy, history.champion)
+    is_provisional = _is_provisional(policy, history.champion, history.fired)
     known_onset = history.champion.onset if is_provisional else None
     if harmful and is_cooling:
         return answer(Action.HOLD, Clause.COOLDOWN, harmful)
@@ -143,7 +145,11 @@ def _is_cooling(policy: MonitoredModel, last: datetime, as_of: datetime) -> bool
     return cadence.floor(last) + cadence.step * policy.retrain.cooldown > cadence.floor(as_of)
 
 
-def _is_provisional(policy: MonitoredModel, champion: Promotion) -> bool:
+def _is_provisional(policy: MonitoredModel, champion: Promotion, fired: Sequence[Fired]) -> bool:
+    """Whether the champion has seen too little since the onset, and no candidate that has seen enough was tried yet."""
     if policy.retrain.provisional_until is None or champion.onset is None or champion.train_end is None:
         return False
-    return champion.train_end < champion.onset + parse_duration(policy.retrain.provisional_until)
+    enough = champion.onset + parse_duration(policy.retrain.provisional_until)
+    # a candidate learns up to the held-out rows less the label delay, and those end one label delay before the order
+    tried = enough + parse_duration(policy.gates.holdout) + parse_duration(policy.outcome.delay) * 2
+    return champion.train_end < enough and not any(one.as_of >= tried for one in fired)

@@ -30,7 +30,9 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
     return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
 
 
-def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None, *, is_paced: bool = True) -> dg.Definitions:
+def build_defs(
+    settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None, *, is_paced: bool = True
+) -> dg.Definitions:
     """Definitions of the training location.
 
     Args:
@@ -46,13 +48,19 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     require_known(declarations, lambda policy: {("retrain", "recipe"): policy.retrain.recipe}, RECIPES)
     policies = [declaration.policy for declaration in declarations]
     served = [policy for policy in policies if policy.log.is_scored_here]
-    retrain = [asset_job(policy, "retrain", _RETRAIN, "Train, prove, register and promote, or reject.", {"dagster/max_retries": "1"}) for policy in policies]
+    retrain = [
+        asset_job(policy, "retrain", _RETRAIN, "Train, prove, register and promote, or reject.", {"dagster/max_retries": "1"})
+        for policy in policies
+    ]
     score = [asset_job(policy, "score", [Stage.SCORED_BATCH], "The champion scores a chunk.") for policy in served]
     return dg.Definitions(
         assets=[asset for policy in policies for asset in family(policy, settings)],
         jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies)],
         schedules=[scoring.build_score_schedule(policy) for policy in served],
-        sensors=[trigger.build_trigger(policies, retrain), *([scoring.build_replay_clock(served, score, is_paced=is_paced)] if served else [])],
+        sensors=[
+            trigger.build_trigger(policies, retrain),
+            *([scoring.build_replay_clock(served, score, is_paced=is_paced)] if served else []),
+        ],
         resources={
             "lake": settings.lake,
             "registry": Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root),

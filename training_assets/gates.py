@@ -40,7 +40,9 @@ class GateResult:
     gain: "PairedGain | None"
 
 
-def champion_scores(policy: MonitoredModel, lake: Lake, registry: Registry, base: Path, held_out: "pd.DataFrame") -> "tuple[str | None, pd.DataFrame | None]":
+def champion_scores(
+    policy: MonitoredModel, lake: Lake, registry: Registry, base: Path, held_out: "pd.DataFrame"
+) -> "tuple[str | None, pd.DataFrame | None]":
     """Version and predictions of the champion on the held-out rows; nothing on day zero.
 
     The champion is scored again on the very rows of the candidate. One served elsewhere is taken from the log.
@@ -50,7 +52,9 @@ def champion_scores(policy: MonitoredModel, lake: Lake, registry: Registry, base
         return version, RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), held_out)
     if policy.log.is_scored_here:
         return None, None
-    log = read_log(policy, base, held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime() + policy.cadence.step).accepted
+    log = read_log(
+        policy, base, held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime() + policy.cadence.step
+    ).accepted
     columns = [name for name in ("y_pred", "y_pred_proba") if name in log]
     served = held_out[["prediction_id"]].merge(log[["prediction_id", *columns]], on="prediction_id", how="left")
     return "external", served[columns].set_index(held_out.index)
@@ -65,7 +69,9 @@ def pass_gates(policy: MonitoredModel, y_true: "pd.Series", candidate: "pd.DataF
     gates, metric = policy.gates, policy.metrics[0]
     enough = len(y_true) >= gates.minimum_rows
     if champion is None:
-        return GateResult(enough, "first model: there is no champion to beat" if enough else _too_few(policy, len(y_true)), enough, True, None)
+        return GateResult(
+            enough, "first model: there is no champion to beat" if enough else _too_few(policy, len(y_true)), enough, True, None
+        )
     truth = y_true.to_numpy()
 
     def valued(predictions: "pd.DataFrame") -> Any:
@@ -119,13 +125,31 @@ def build_candidate_evaluation(policy: MonitoredModel, base: Path) -> dg.AssetsD
         lake.replace(policy.model, tables.held_out(policy), _side_by_side(policy, order.chunk, held_out, candidate, champion), where)
         data_version = lake.replace(policy.model, tables.EVALUATIONS, _completed(evaluations, result, version), where)
         if not result.is_accepted:
-            append_event(lake, policy, Event.REJECTED, reason=result.reason, approved_by=f"policy {policy.policy_hash}", as_of=order.as_of, chunk=order.chunk, from_version=version, incident=order.incident)
+            append_event(
+                lake,
+                policy,
+                Event.REJECTED,
+                reason=result.reason,
+                approved_by=f"policy {policy.policy_hash}",
+                as_of=order.as_of,
+                chunk=order.chunk,
+                from_version=version,
+                incident=order.incident,
+            )
         severity = dg.AssetCheckSeverity.WARN
         checks = [
-            dg.AssetCheckResult(check_name=str(names[0]), passed=result.has_enough_rows, severity=severity, description=f"{len(held_out)} held-out rows"),
+            dg.AssetCheckResult(
+                check_name=str(names[0]), passed=result.has_enough_rows, severity=severity, description=f"{len(held_out)} held-out rows"
+            ),
             dg.AssetCheckResult(check_name=str(names[1]), passed=result.beats_champion, severity=severity, description=result.reason),
         ]
-        metadata = {"is_accepted": int(result.is_accepted), "reason": result.reason, "champion_version": version or "none", "incident": order.incident, **_numbers(policy, result)}
+        metadata = {
+            "is_accepted": int(result.is_accepted),
+            "reason": result.reason,
+            "champion_version": version or "none",
+            "incident": order.incident,
+            **_numbers(policy, result),
+        }
         yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(data_version), check_results=checks)
 
     return candidate_evaluation
@@ -135,10 +159,18 @@ def _numbers(policy: MonitoredModel, result: GateResult) -> dict[str, float]:
     if result.gain is None:
         return {}
     gain, metric = result.gain, policy.metrics[0]
-    return {f"champion {metric}": gain.champion, f"candidate {metric}": gain.candidate, "gain": gain.gain, "gain_lower": gain.lower, "gain_upper": gain.upper}
+    return {
+        f"champion {metric}": gain.champion,
+        f"candidate {metric}": gain.candidate,
+        "gain": gain.gain,
+        "gain_lower": gain.lower,
+        "gain_upper": gain.upper,
+    }
 
 
-def _side_by_side(policy: MonitoredModel, chunk: str, held_out: "pd.DataFrame", candidate: "pd.DataFrame", champion: "pd.DataFrame | None") -> "pd.DataFrame":
+def _side_by_side(
+    policy: MonitoredModel, chunk: str, held_out: "pd.DataFrame", candidate: "pd.DataFrame", champion: "pd.DataFrame | None"
+) -> "pd.DataFrame":
     import numpy as np
 
     frame = held_out[["prediction_id", "time", "y_true"]].assign(chunk=chunk)
@@ -154,5 +186,10 @@ def _completed(evaluations: "pd.DataFrame", result: GateResult, version: str | N
     frame.loc[winner, "is_accepted"] = result.is_accepted
     frame["champion_version"] = version
     if result.gain is not None:
-        frame.loc[winner, ["champion", "gain", "gain_lower", "gain_upper"]] = [result.gain.champion, result.gain.gain, result.gain.lower, result.gain.upper]
+        frame.loc[winner, ["champion", "gain", "gain_lower", "gain_upper"]] = [
+            result.gain.champion,
+            result.gain.gain,
+            result.gain.lower,
+            result.gain.upper,
+        ]
     return frame

@@ -24,7 +24,8 @@ def read_history(policy: MonitoredModel, lake: Lake) -> History:
     return History(
         as_of=now(policy, lake),
         verdicts=[
-            JudgedChunk(row.chunk, Verdict(row.verdict), row.model_version, row.known_at.to_pydatetime()) for row in verdicts.sort_values("chunk").itertuples()
+            JudgedChunk(row.chunk, Verdict(row.verdict), row.model_version, row.known_at.to_pydatetime())
+            for row in verdicts.sort_values("chunk").itertuples()
         ],
         champion=_champion(policy, events(lake, policy)),
         fired=[Fired(row.chunk, row.as_of.to_pydatetime()) for row in fired.sort_values("chunk").itertuples()],

@@ -43,7 +43,9 @@ def accepted_candidate(policy: MonitoredModel, lake: Lake, chunk: str) -> "pd.Se
     rows = lake.read(policy.model, tables.EVALUATIONS, {"chunk": chunk})
     accepted = rows[rows["is_winner"] & rows["is_accepted"]]
     if accepted.empty:
-        raise NotAcceptedError(f"{policy.model}: got no accepted candidate of chunk {chunk}; expected one that passed every gate. See {Stage.CANDIDATE_EVALUATION}.")
+        raise NotAcceptedError(
+            f"{policy.model}: got no accepted candidate of chunk {chunk}; expected one that passed every gate. See {Stage.CANDIDATE_EVALUATION}."
+        )
     return accepted.iloc[0]
 
 
@@ -107,7 +109,9 @@ def _gain(accepted: "pd.Series") -> str:
     return f"{accepted['metric']} {accepted['champion']:.4f} → {accepted['candidate']:.4f}"
 
 
-def roll_back(policy: MonitoredModel, lake: Lake, registry: Registry, *, reason: str, approved_by: str, to_version: str | None = None) -> tuple[str, str]:
+def roll_back(
+    policy: MonitoredModel, lake: Lake, registry: Registry, *, reason: str, approved_by: str, to_version: str | None = None
+) -> tuple[str, str]:
     """Restore the previous champion, or ``to_version``, and record who and why.
 
     Returns:
@@ -133,7 +137,13 @@ def build_model_version(policy: MonitoredModel) -> dg.AssetsDefinition:
     """Register an accepted candidate as an immutable version with its lineage."""
 
     @dg.asset(
-        **settings(policy, Stage.MODEL_VERSION, [Stage.CANDIDATE_EVALUATION], {"mlflow"}, "An accepted candidate in the MLflow registry, alias challenger, with lineage tags."),
+        **settings(
+            policy,
+            Stage.MODEL_VERSION,
+            [Stage.CANDIDATE_EVALUATION],
+            {"mlflow"},
+            "An accepted candidate in the MLflow registry, alias challenger, with lineage tags.",
+        ),
         output_required=False,
     )
     def model_version(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> Iterator[dg.MaterializeResult[None]]:
@@ -163,14 +173,28 @@ def build_model_version(policy: MonitoredModel) -> dg.AssetsDefinition:
 def build_promotion(policy: MonitoredModel) -> dg.AssetsDefinition:
     """Move the champion alias and hand the accepted window over as the next reference."""
 
-    @dg.asset(**settings(policy, Stage.PROMOTION, [Stage.MODEL_VERSION], {"mlflow", "deltalake"}, "The challenger becomes champion; its accepted window is the next reference."))
+    @dg.asset(
+        **settings(
+            policy,
+            Stage.PROMOTION,
+            [Stage.MODEL_VERSION],
+            {"mlflow", "deltalake"},
+            "The challenger becomes champion; its accepted window is the next reference.",
+        )
+    )
     def promotion(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult[None]:
         order = order_of(context, policy, lake)
         accepted = accepted_candidate(policy, lake, order.chunk)
         before = serving_version(lake, policy)
         version = next(one["version"] for one in registry.versions(policy.model) if one["tags"].get("model_uri") == accepted["model_uri"])
         promote(policy, lake, registry, order, version)
-        metadata = {"version": int(version), "from_version": before or "none", "window": str(accepted["window"]), "incident": order.incident, "gain": _gain(accepted)}
+        metadata = {
+            "version": int(version),
+            "from_version": before or "none",
+            "window": str(accepted["window"]),
+            "incident": order.incident,
+            "gain": _gain(accepted),
+        }
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(f"{policy.model}@champion={version}"))
 
     return promotion
@@ -189,7 +213,9 @@ def build_rollback_job(policy: MonitoredModel) -> dg.JobDefinition:
 
     @dg.op(name=f"{policy.model}__restore_champion", description="Restore the previous champion and record it.")
     def restore_champion(context: dg.OpExecutionContext, config: RollbackConfig, lake: Lake, registry: Registry) -> None:
-        before, after = roll_back(policy, lake, registry, reason=config.reason, approved_by=config.approved_by, to_version=config.to_version)
+        before, after = roll_back(
+            policy, lake, registry, reason=config.reason, approved_by=config.approved_by, to_version=config.to_version
+        )
         context.log.info(f"version {before} served, version {after} serves now")
 
     @dg.job(name=job_name(policy, "rollback"), tags={TAG_MODEL: policy.model}, description="Restore the previous champion.")

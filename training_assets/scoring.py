@@ -33,7 +33,9 @@ _ACTIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Dagst
 _INTERVAL_SECONDS = 3
 
 
-def score_rows(policy: MonitoredModel, model: Any, version: str, rows: "pd.DataFrame", served: "pd.DataFrame", moment: datetime) -> "pd.DataFrame":
+def score_rows(
+    policy: MonitoredModel, model: Any, version: str, rows: "pd.DataFrame", served: "pd.DataFrame", moment: datetime
+) -> "pd.DataFrame":
     """Score the rows not served yet and keep what was: a served prediction is never rewritten.
 
     Args:
@@ -50,7 +52,9 @@ def score_rows(policy: MonitoredModel, model: Any, version: str, rows: "pd.DataF
 
     new = rows[~rows["prediction_id"].isin(served["prediction_id"])]
     scores = RECIPES[policy.retrain.recipe].predict(policy, model, new)
-    fresh = new[["chunk", "prediction_id"]].join(scores).assign(scored_at=pd.Timestamp(moment), model_version=version, role=str(Role.CHAMPION))
+    fresh = (
+        new[["chunk", "prediction_id"]].join(scores).assign(scored_at=pd.Timestamp(moment), model_version=version, role=str(Role.CHAMPION))
+    )
     fresh = fresh[list(tables.scored_batches(policy).columns)]
     return pd.concat([served, fresh], ignore_index=True) if len(served) else fresh
 
@@ -61,14 +65,22 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         warnings.simplefilter("ignore")  # backfill policies are still marked beta
 
         @dg.asset(
-            **settings(policy, Stage.SCORED_BATCH, [Stage.PROMOTION, Stage.LOG_SOURCE], {"lightgbm", "deltalake"}, "The champion's predictions for a chunk, with its version."),
+            **settings(
+                policy,
+                Stage.SCORED_BATCH,
+                [Stage.PROMOTION, Stage.LOG_SOURCE],
+                {"lightgbm", "deltalake"},
+                "The champion's predictions for a chunk, with its version.",
+            ),
             backfill_policy=dg.BackfillPolicy.single_run(),
         )
         def scored_batch(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult[None]:
             chunks = sorted(context.partition_keys)
             version = serving_version(lake, policy)
             if version is None:
-                raise dg.Failure(f"{policy.model}: got no champion to score with; expected one promotion first. The sensor retrain_trigger starts it.")
+                raise dg.Failure(
+                    f"{policy.model}: got no champion to score with; expected one promotion first. The sensor retrain_trigger starts it."
+                )
             rows = read_log(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])).accepted
             rows = rows.assign(chunk=rows["time"].map(policy.cadence.key).astype(object))
             table = tables.scored_batches(policy)
@@ -77,7 +89,9 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
             data_version = lake.replace(policy.model, table, scored, {"chunk": chunks})
             sizes = scored.groupby("chunk").size()
             for chunk in chunks:
-                context.add_asset_metadata({"dagster/partition_row_count": int(sizes.get(chunk, 0)), "model_version": int(version)}, partition_key=chunk)
+                context.add_asset_metadata(
+                    {"dagster/partition_row_count": int(sizes.get(chunk, 0)), "model_version": int(version)}, partition_key=chunk
+                )
             return dg.MaterializeResult(data_version=dg.DataVersion(data_version))
 
     return scored_batch
@@ -137,7 +151,9 @@ def build_replay_clock(policies: Sequence[MonitoredModel], jobs: Sequence[Any], 
         for policy in policies:
             if policy.replay is None or (is_paced and moment - cursor.get(policy.model, 0.0) < policy.replay.every_seconds):
                 continue
-            if serving_version(lake, policy) is None or context.instance.get_runs_count(dg.RunsFilter(tags={TAG_MODEL: policy.model}, statuses=_ACTIVE)):
+            if serving_version(lake, policy) is None or context.instance.get_runs_count(
+                dg.RunsFilter(tags={TAG_MODEL: policy.model}, statuses=_ACTIVE)
+            ):
                 continue
             chunks = next_chunks(policy, lake)
             if not chunks:

@@ -35,7 +35,9 @@ def load_state(state: bytes) -> Any:
     foreign = skops.io.get_untrusted_types(data=state)
     refused = sorted(name for name in foreign if not name.startswith(_TRUSTED_PACKAGES))
     if refused:
-        raise UntrustedStateError(f"reference profile: got types {refused}; expected only types of {_TRUSTED_PACKAGES}. Fit the profile again.")
+        raise UntrustedStateError(
+            f"reference profile: got types {refused}; expected only types of {_TRUSTED_PACKAGES}. Fit the profile again."
+        )
     return _attach(skops.io.loads(state, trusted=foreign), set())
 
 

@@ -86,9 +86,7 @@ def _performance(measurements: "pd.DataFrame", kind: Kind) -> "pd.DataFrame":
 
 
 def _harmful(policy: MonitoredModel, performance: "pd.DataFrame") -> "pd.DataFrame":
-    flags = [
-        is_harmful_breach(policy, row.subject, row.value, row.lower_limit, row.upper_limit) for row in performance.itertuples()
-    ]
+    flags = [is_harmful_breach(policy, row.subject, row.value, row.lower_limit, row.upper_limit) for row in performance.itertuples()]
     return performance[flags]
 
 

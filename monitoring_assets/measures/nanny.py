@@ -184,7 +184,20 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
         pair = fitted.limits.get((method, subject), LimitPair(None, None))
         errors = results[(*key, "sampling_error")] if (*key, "sampling_error") in results.columns else [None] * len(results)
         for chunk, value, error in zip(chunks, results[(*key, "value")].astype(float), errors, strict=True):
-            long.append((chunk, str(_KINDS[fitted.component]), method, subject, value, error, int(counts[chunk]), pair.lower, pair.upper, pair.is_breached_by(value)))
+            long.append(
+                (
+                    chunk,
+                    str(_KINDS[fitted.component]),
+                    method,
+                    subject,
+                    value,
+                    error,
+                    int(counts[chunk]),
+                    pair.lower,
+                    pair.upper,
+                    pair.is_breached_by(value),
+                )
+            )
     columns = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
     frame = pd.DataFrame(long, columns=columns)
     numbers = ["value", "standard_error", "lower_limit", "upper_limit"]

@@ -31,7 +31,9 @@ NUMERIC = {
     method.name: method
     for method in (
         Method("kolmogorov_smirnov", "Largest distance of the two empirical distribution functions (scipy.stats.ks_2samp).", 1.0),
-        Method("wasserstein", "Area between the two distribution functions, in the feature's unit (scipy.stats.wasserstein_distance).", None),
+        Method(
+            "wasserstein", "Area between the two distribution functions, in the feature's unit (scipy.stats.wasserstein_distance).", None
+        ),
         Method("jensen_shannon", "Square root of the base-2 Jensen-Shannon divergence over reference bins.", 1.0),
         Method("hellinger", "Hellinger distance over reference bins.", 1.0),
     )

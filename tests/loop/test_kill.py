@@ -52,6 +52,7 @@ def _policy(models: Path) -> MonitoredModel:
 
 def _start(home: Path, models: Path) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(_PROJECT), "PYTHONWARNINGS": "ignore", "PLUMBLINE_HOME": str(home)}
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # two processes at once: their idle threads would only spin
     for name in ("PLUMBLINE_MODELS", "PLUMBLINE_LAKE"):
         environment.pop(name, None)
     home.mkdir(exist_ok=True)
@@ -130,7 +131,9 @@ def undisturbed_and_killed(models: Path) -> tuple[Path, Path]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("kill")
-def test_a_killed_backfill_started_again_leaves_what_an_undisturbed_one_leaves(undisturbed_and_killed: tuple[Path, Path], models: Path) -> None:
+def test_a_killed_backfill_started_again_leaves_what_an_undisturbed_one_leaves(
+    undisturbed_and_killed: tuple[Path, Path], models: Path
+) -> None:
     undisturbed, killed = undisturbed_and_killed
     expected, got = _content(undisturbed, models), _content(killed, models)
     for name in expected:

@@ -9,9 +9,19 @@ from monitoring_assets.measures.quality import MISSING_SHARE, ROW_COUNT
 from resources.vocabulary import Kind, Verdict
 
 
-def line(kind: Kind, method: str, subject: str, value: float, lower: float = np.nan, upper: float = np.nan, breach: bool | None = None) -> dict:
+def line(
+    kind: Kind, method: str, subject: str, value: float, lower: float = np.nan, upper: float = np.nan, breach: bool | None = None
+) -> dict:
     outside = bool(value < lower or value > upper) if breach is None else breach
-    return {"kind": str(kind), "method": method, "subject": subject, "value": value, "lower_limit": lower, "upper_limit": upper, "breach": outside}
+    return {
+        "kind": str(kind),
+        "method": method,
+        "subject": subject,
+        "value": value,
+        "lower_limit": lower,
+        "upper_limit": upper,
+        "breach": outside,
+    }
 
 
 ROWS = line(Kind.DATA_QUALITY, ROW_COUNT, "rows", 100.0, lower=30.0)

@@ -60,14 +60,17 @@ def test_a_ranking_score_of_one_class_is_undefined(metric: str, only: float):
 @pytest.mark.parametrize("metric", ["f1", "precision", "recall", "specificity"])
 @pytest.mark.parametrize("only", [0.0, 1.0])
 def test_a_share_of_no_rows_is_a_number_without_a_warning(metric: str, only: float):
-    value = score(Task.BINARY_CLASSIFICATION, metric, np.full(5, only), np.full(5, 1.0 - only), np.full(5, 1.0 - only))
-    assert value == 0.0
+    guess = np.full(5, 1.0 - only)
+    assert score(Task.BINARY_CLASSIFICATION, metric, np.full(5, only), guess, guess) == 0.0
 
 
-def gain_of(champion_error: np.ndarray, candidate_error: np.ndarray, seed: int = 0, confidence: float = 0.9, resamples: int = 400) -> PairedGain:
+def gain_of(
+    champion_error: np.ndarray, candidate_error: np.ndarray, seed: int = 0, confidence: float = 0.9, resamples: int = 400
+) -> PairedGain:
     """Gain in mean absolute error."""
     return paired_gain(
-        lambda rows: float(np.abs(champion_error[rows]).mean()), lambda rows: float(np.abs(candidate_error[rows]).mean()), len(champion_error), -1,
+        lambda rows: float(np.abs(champion_error[rows]).mean()), lambda rows: float(np.abs(candidate_error[rows]).mean()),
+        len(champion_error), -1,
         confidence=confidence, resamples=resamples, rng=np.random.default_rng(seed),
     )  # fmt: skip
 

@@ -11,7 +11,10 @@ from monitoring_assets.measures.quality import MISSING_SHARE, OUT_OF_RANGE_SHARE
 
 @pytest.fixture(scope="module")
 def policy(declare):
-    return declare(features={"numeric": ["x1", "x2"], "categorical": ["kind"]}, validation={"missing_share": 0.1, "ranges": {"x1": [0, 10]}, "out_of_range_share": 0.05, "minimum_rows": 30})
+    return declare(
+        features={"numeric": ["x1", "x2"], "categorical": ["kind"]},
+        validation={"missing_share": 0.1, "ranges": {"x1": [0, 10]}, "out_of_range_share": 0.05, "minimum_rows": 30},
+    )
 
 
 def chunk(name: str = "2024-01-01", n: int = 100) -> pd.DataFrame:
@@ -26,7 +29,18 @@ def number(frame: pd.DataFrame, method: str, subject: str, name: str = "2024-01-
 
 def test_every_chunk_has_one_line_per_number(policy):
     frame = quality(policy, pd.concat([chunk("2024-01-01"), chunk("2024-01-02")]))
-    assert list(frame.columns) == ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
+    assert list(frame.columns) == [
+        "chunk",
+        "kind",
+        "method",
+        "subject",
+        "value",
+        "standard_error",
+        "n_rows",
+        "lower_limit",
+        "upper_limit",
+        "breach",
+    ]
     expected = {(MISSING_SHARE, "x1"), (MISSING_SHARE, "x2"), (MISSING_SHARE, "kind"), (OUT_OF_RANGE_SHARE, "x1"), (ROW_COUNT, "rows")}
     for _, own in frame.groupby("chunk"):
         assert set(zip(own["method"], own["subject"], strict=True)) == expected
@@ -94,7 +108,9 @@ def test_no_rows_give_no_lines(policy):
 
 @given(st.lists(st.tuples(st.sampled_from(["2024-01-01", "2024-01-02"]), st.none() | st.floats(-20, 20)), min_size=1, max_size=40))
 def test_shares_are_shares_and_a_chunk_alone_gives_the_same_numbers(policy, cells):
-    rows = pd.DataFrame({"chunk": [name for name, _ in cells], "x1": np.array([value for _, value in cells], dtype=float), "x2": 1.0, "kind": "red"})
+    rows = pd.DataFrame(
+        {"chunk": [name for name, _ in cells], "x1": np.array([value for _, value in cells], dtype=float), "x2": 1.0, "kind": "red"}
+    )
     whole = quality(policy, rows)
     shares = whole[whole["method"] != ROW_COUNT]
     assert shares["value"].between(0, 1).all()

@@ -191,7 +191,10 @@ def test_a_chunk_whose_outcomes_are_not_due_is_not_judged_on_them(tmp_path, inst
     platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept"), outcome={"column": "outcome", "delay": "99y"})
     platform.run("monitor", FAULT_CHUNK)
     platform.run("realize", FAULT_CHUNK)
-    assert "not judged: outcomes are due on 2123-02-13" in platform.check(Stage.REALIZED_PERFORMANCE, Check.REALIZED_PERFORMANCE, FAULT_CHUNK)[2]
+    assert (
+        "not judged: outcomes are due on 2123-02-13"
+        in platform.check(Stage.REALIZED_PERFORMANCE, Check.REALIZED_PERFORMANCE, FAULT_CHUNK)[2]
+    )
     assert platform.verdict(FAULT_CHUNK) in (Verdict.HEALTHY, Verdict.COVARIATE_HARMLESS)
 
 

@@ -57,46 +57,110 @@ def test_a_valid_file_gives_one_declaration_with_defaults(write):
 
 
 CASES = [
-    pytest.param(VALID + "retrian: {enabled: false}\n", ["demo.yaml:7: retrian: got {'enabled': False}; expected one of", "retrain", "did you mean 'retrain'?"], id="unknown key"),
     pytest.param(
-        VALID + "retrain:\n  enabled: true\n  cooldwon: 3\n", ["demo.yaml:9: retrain.cooldwon: got 3; expected one of", "did you mean 'cooldown'?"], id="unknown key in a section"
+        VALID + "retrian: {enabled: false}\n",
+        ["demo.yaml:7: retrian: got {'enabled': False}; expected one of", "retrain", "did you mean 'retrain'?"],
+        id="unknown key",
+    ),
+    pytest.param(
+        VALID + "retrain:\n  enabled: true\n  cooldwon: 3\n",
+        ["demo.yaml:9: retrain.cooldwon: got 3; expected one of", "did you mean 'cooldown'?"],
+        id="unknown key in a section",
     ),
     pytest.param(line("task: regression\n", ""), ["demo.yaml:1: task: got 'nothing'; expected this required field"], id="missing field"),
-    pytest.param(line("time: at, ", ""), ["demo.yaml:3: log.time: got 'nothing'; expected this required field"], id="missing field in a section"),
-    pytest.param(line("task: regression", "task: guessing"), ["demo.yaml:2: task: got 'guessing'", "'binary_classification' or 'regression'"], id="wrong word"),
-    pytest.param(VALID + "validation:\n  minimum_rows: many\n", ["demo.yaml:8: validation.minimum_rows: got 'many'", "integer"], id="wrong type"),
-    pytest.param(VALID + "validation:\n  missing_share: 1.5\n", ["demo.yaml:8: validation.missing_share: got 1.5", "less than or equal to 1"], id="out of bounds"),
+    pytest.param(
+        line("time: at, ", ""), ["demo.yaml:3: log.time: got 'nothing'; expected this required field"], id="missing field in a section"
+    ),
+    pytest.param(
+        line("task: regression", "task: guessing"),
+        ["demo.yaml:2: task: got 'guessing'", "'binary_classification' or 'regression'"],
+        id="wrong word",
+    ),
+    pytest.param(
+        VALID + "validation:\n  minimum_rows: many\n", ["demo.yaml:8: validation.minimum_rows: got 'many'", "integer"], id="wrong type"
+    ),
+    pytest.param(
+        VALID + "validation:\n  missing_share: 1.5\n",
+        ["demo.yaml:8: validation.missing_share: got 1.5", "less than or equal to 1"],
+        id="out of bounds",
+    ),
     pytest.param(VALID + "chunk: 2d\n", ["demo.yaml:7: chunk: got '2d'", "'1h', '1d', '1w', '1mo' or '1q'"], id="unknown chunk"),
     pytest.param(
-        line("features: {numeric: [x1, x2]}", "features:\n  numeric:\n    - x1\n    - 7\n"), ["demo.yaml:7: features.numeric.1: got 7; expected", "string"], id="wrong list item"
+        line("features: {numeric: [x1, x2]}", "features:\n  numeric:\n    - x1\n    - 7\n"),
+        ["demo.yaml:7: features.numeric.1: got 7; expected", "string"],
+        id="wrong list item",
     ),
-    pytest.param(line("end: 2024-03-01", "end: 2023-03-01"), ["demo.yaml:6: reference", "2023-03-01", "expected a day after start 2024-01-01"], id="reference ends before it starts"),
-    pytest.param(line("csv: log.csv", "csv: log.csv, parquet: log.parquet"), ["demo.yaml:3: log", "['parquet', 'csv']", "expected exactly one of parquet, csv, duckdb"], id="two sources"),
-    pytest.param(line("csv: log.csv, ", ""), ["demo.yaml:3: log", "no source", "expected exactly one of parquet, csv, duckdb"], id="no source"),
-    pytest.param(line("csv: log.csv", "duckdb: log.duckdb"), ["demo.yaml:3: log", "duckdb and table go together"], id="database without table"),
-    pytest.param(line("features: {numeric: [x1, x2]}", "features: {numeric: []}"), ["demo.yaml:4: features", "no feature", "expected at least one numeric or categorical column"], id="no feature"),
     pytest.param(
-        line("[x1, x2]", "[x1, x2], categorical: [x1]"), ["demo.yaml:4: features", "['x1']", "more than once", "expected every feature to be listed once"], id="duplicate feature"
+        line("end: 2024-03-01", "end: 2023-03-01"),
+        ["demo.yaml:6: reference", "2023-03-01", "expected a day after start 2024-01-01"],
+        id="reference ends before it starts",
+    ),
+    pytest.param(
+        line("csv: log.csv", "csv: log.csv, parquet: log.parquet"),
+        ["demo.yaml:3: log", "['parquet', 'csv']", "expected exactly one of parquet, csv, duckdb"],
+        id="two sources",
+    ),
+    pytest.param(
+        line("csv: log.csv, ", ""), ["demo.yaml:3: log", "no source", "expected exactly one of parquet, csv, duckdb"], id="no source"
+    ),
+    pytest.param(
+        line("csv: log.csv", "duckdb: log.duckdb"), ["demo.yaml:3: log", "duckdb and table go together"], id="database without table"
+    ),
+    pytest.param(
+        line("features: {numeric: [x1, x2]}", "features: {numeric: []}"),
+        ["demo.yaml:4: features", "no feature", "expected at least one numeric or categorical column"],
+        id="no feature",
+    ),
+    pytest.param(
+        line("[x1, x2]", "[x1, x2], categorical: [x1]"),
+        ["demo.yaml:4: features", "['x1']", "more than once", "expected every feature to be listed once"],
+        id="duplicate feature",
     ),
     pytest.param(line("column: y,", "column: x1,"), ["demo.yaml:5: outcome.column", "'x1'", "feature"], id="outcome among features"),
-    pytest.param(VALID + "validation: {ranges: {speed: [0, 1]}}\n", ["demo.yaml:7: validation.ranges", "['speed']", "['x1', 'x2']"], id="range of a column that is no feature"),
-    pytest.param(VALID + "replay: {start: 2024-02-01, end: 2024-05-01}\n", ["demo.yaml:7: replay.start", "reference.end"], id="replay inside the reference"),
     pytest.param(
-        line("regression", "binary_classification").replace("id: row_id", "id: row_id, prediction: p"), ["demo.yaml:3: log", "probability"], id="prediction without probability"
+        VALID + "validation: {ranges: {speed: [0, 1]}}\n",
+        ["demo.yaml:7: validation.ranges", "['speed']", "['x1', 'x2']"],
+        id="range of a column that is no feature",
+    ),
+    pytest.param(
+        VALID + "replay: {start: 2024-02-01, end: 2024-05-01}\n",
+        ["demo.yaml:7: replay.start", "reference.end"],
+        id="replay inside the reference",
+    ),
+    pytest.param(
+        line("regression", "binary_classification").replace("id: row_id", "id: row_id, prediction: p"),
+        ["demo.yaml:3: log", "probability"],
+        id="prediction without probability",
     ),
     pytest.param(line("id: row_id", "id: row_id, probability: p"), ["demo.yaml:3: log", "prediction"], id="probability without prediction"),
-    pytest.param(line("delay: 1d", "delay: 1 day"), ["demo.yaml:5: outcome.delay: got '1 day'", "expected a number and a unit of h, d, w, mo, q or y"], id="bad duration"),
-    pytest.param(VALID + "owners:\n  - team:tides\n  - bob\n", ["owners", "'bob'", "expected an email address or team:name", "demo.yaml:"], id="bad owner"),
-    pytest.param(VALID + "retrain: {windows: [all, forever]}\n", ["demo.yaml:7: retrain.windows", "'forever'", "such as 30d or 4y"], id="bad window"),
+    pytest.param(
+        line("delay: 1d", "delay: 1 day"),
+        ["demo.yaml:5: outcome.delay: got '1 day'", "expected a number and a unit of h, d, w, mo, q or y"],
+        id="bad duration",
+    ),
+    pytest.param(
+        VALID + "owners:\n  - team:tides\n  - bob\n",
+        ["owners", "'bob'", "expected an email address or team:name", "demo.yaml:"],
+        id="bad owner",
+    ),
+    pytest.param(
+        VALID + "retrain: {windows: [all, forever]}\n", ["demo.yaml:7: retrain.windows", "'forever'", "such as 30d or 4y"], id="bad window"
+    ),
     pytest.param(VALID + "retrain: {windows: []}\n", ["demo.yaml:7: retrain.windows", "no window"], id="no window"),
     pytest.param(line("model: demo", "model: Demo Model"), ["demo.yaml:1: model: got 'Demo Model'", "^[a-z][a-z0-9_]*$"], id="bad name"),
     pytest.param(line("start: 2024-01-01", "start: soon"), ["demo.yaml:6: reference.start: got 'soon'"], id="a date that is none"),
     pytest.param(line("start: 2024-01-01", "start: 2024-02-30"), ["demo.yaml:", "day"], id="a day the calendar lacks"),
-    pytest.param("model: demo\ntask: [regression\nlog: {}\n", ["demo.yaml:3: (whole file): got", "expected valid YAML"], id="broken syntax"),
+    pytest.param(
+        "model: demo\ntask: [regression\nlog: {}\n", ["demo.yaml:3: (whole file): got", "expected valid YAML"], id="broken syntax"
+    ),
     pytest.param("model: demo\ntask: \x07\n", ["demo.yaml:", "expected valid YAML"], id="control character"),
     pytest.param("- model: demo\n", ["demo.yaml:1: (whole file): got [{'model': 'demo'}]; expected a mapping"], id="a list"),
     pytest.param("", ["demo.yaml:1: (whole file): got None; expected a mapping that starts with `model: <name>`"], id="an empty file"),
-    pytest.param(VALID + "variants: {control: yes}\n", ["demo.yaml:7: variants: got {'control': True}; expected a mapping of variant name to overrides"], id="variant is no mapping"),
+    pytest.param(
+        VALID + "variants: {control: yes}\n",
+        ["demo.yaml:7: variants: got {'control': True}; expected a mapping of variant name to overrides"],
+        id="variant is no mapping",
+    ),
     pytest.param(VALID + "variants:\n  control:\n    chunk: 2d\n", ["demo.yaml:9: chunk: got '2d'"], id="bad value in a variant"),
     pytest.param(VALID + "variants:\n  Control:\n    chunk: 1w\n", ["demo_Control", "^[a-z][a-z0-9_]*$"], id="bad variant name"),
 ]
@@ -118,7 +182,11 @@ def test_an_error_does_not_repeat_what_was_got_where_it_says_what_is_expected(wr
 def test_every_finding_of_a_file_is_listed_on_its_own_line(write):
     text = line("task: regression", "task: guessing") + "chunk: 2d\nretrian: {}\n"
     findings = message_of(write(text)).splitlines()
-    assert [finding.split(": ")[:2] for finding in findings] == [["demo.yaml:2", "task"], ["demo.yaml:7", "chunk"], ["demo.yaml:8", "retrian"]]
+    assert [finding.split(": ")[:2] for finding in findings] == [
+        ["demo.yaml:2", "task"],
+        ["demo.yaml:7", "chunk"],
+        ["demo.yaml:8", "retrian"],
+    ]
 
 
 def test_a_file_that_is_not_utf8_is_refused_by_name(tmp_path: Path):
@@ -196,7 +264,10 @@ def test_an_unknown_method_is_refused_with_its_line_and_the_known_names(write):
     declarations = read_declarations(write(VALID + "drift:\n  numeric:\n    - wasserstein\n    - helinger\n"))
     with pytest.raises(DeclarationError) as caught:
         require_known(declarations, drift_methods, ["wasserstein", "hellinger"])
-    assert str(caught.value) == "demo.yaml:10: drift.numeric.1: got 'helinger'; expected one of hellinger, wasserstein; did you mean 'hellinger'?"
+    assert (
+        str(caught.value)
+        == "demo.yaml:10: drift.numeric.1: got 'helinger'; expected one of hellinger, wasserstein; did you mean 'hellinger'?"
+    )
 
 
 def test_an_unknown_method_far_from_all_known_gets_no_hint(write):

@@ -20,7 +20,10 @@ START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 4, tzinfo=UTC)
 def plain_log(**columns: Any) -> pd.DataFrame:
     """Four rows, twelve hours apart."""
     times = pd.date_range("2024-01-01", periods=4, freq="12h")
-    return pd.DataFrame({"at": times, "row_id": ["a", "b", "c", "d"], "x1": [1.0, 2.0, 3.0, 4.0], "x2": [0.5, 0.25, 0.75, 1.0], "y": [1.0, 0.0, 1.0, 0.0]} | columns)
+    return pd.DataFrame(
+        {"at": times, "row_id": ["a", "b", "c", "d"], "x1": [1.0, 2.0, 3.0, 4.0], "x2": [0.5, 0.25, 0.75, 1.0], "y": [1.0, 0.0, 1.0, 0.0]}
+        | columns
+    )
 
 
 def as_csv(frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
@@ -96,7 +99,11 @@ def test_a_database_that_may_only_be_read_is_enough(declare, tmp_path: Path):
 
 @every_format
 def test_a_later_write_of_the_same_prediction_id_wins(read, write):
-    frame = plain_log(row_id=["a", "b", "a", "a"], at=pd.Timestamp("2024-01-01"), written=pd.to_datetime(["2024-01-01", "2024-01-01", "2024-01-03", "2024-01-02"]))
+    frame = plain_log(
+        row_id=["a", "b", "a", "a"],
+        at=pd.Timestamp("2024-01-01"),
+        written=pd.to_datetime(["2024-01-01", "2024-01-01", "2024-01-03", "2024-01-02"]),
+    )
     rows = read(frame, write, log={"written_at": "written"})
     assert dict(zip(rows.accepted["prediction_id"], rows.accepted["x1"], strict=True)) == {"a": 3.0, "b": 2.0}
     assert rows.n_duplicates == 2
@@ -125,7 +132,9 @@ def test_a_broken_later_write_does_not_supersede_a_good_row(read):
 
 
 def test_rows_written_after_their_chunk_ended_are_counted_as_late(read):
-    frame = plain_log(at=pd.Timestamp("2024-01-01 12:00"), written=pd.to_datetime(["2024-01-01 13:00", "2024-01-02 00:00", "2024-01-02 00:01", None]))
+    frame = plain_log(
+        at=pd.Timestamp("2024-01-01 12:00"), written=pd.to_datetime(["2024-01-01 13:00", "2024-01-02 00:00", "2024-01-02 00:01", None])
+    )
     assert read(frame, log={"written_at": "written"}).n_late == 1
     assert read(frame).n_late == 0
 
@@ -137,10 +146,24 @@ REJECTIONS = [
     pytest.param({"y": ["1", "rain", "0", "1"]}, {}, "y: got rain; expected a finite number", id="text for the outcome"),
     pytest.param({"row_id": ["a", None, "c", "d"]}, {}, "no prediction id in column row_id", id="no prediction id"),
     pytest.param({"p": ["1", "", "3", "4"]}, {"prediction": "p"}, "p: got nothing; expected a prediction in every row", id="no prediction"),
-    pytest.param({"p": ["1", "nan", "3", "4"]}, {"prediction": "p"}, "p: got nan; expected a prediction in every row", id="nan for a prediction"),
-    pytest.param({"p": ["1", "NaN", "3", "4"]}, {"prediction": "p"}, "p: got NaN; expected a prediction in every row", id="NaN for a prediction"),
-    pytest.param({"p": 1, "q": ["0.1", "1.5", "0", "1"]}, {"prediction": "p", "probability": "q"}, "q: got 1.5; expected a probability in [0, 1]", id="a probability above one"),
-    pytest.param({"p": 1, "q": ["0.1", "-0.5", "0", "1"]}, {"prediction": "p", "probability": "q"}, "q: got -0.5; expected a probability in [0, 1]", id="a probability below zero"),
+    pytest.param(
+        {"p": ["1", "nan", "3", "4"]}, {"prediction": "p"}, "p: got nan; expected a prediction in every row", id="nan for a prediction"
+    ),
+    pytest.param(
+        {"p": ["1", "NaN", "3", "4"]}, {"prediction": "p"}, "p: got NaN; expected a prediction in every row", id="NaN for a prediction"
+    ),
+    pytest.param(
+        {"p": 1, "q": ["0.1", "1.5", "0", "1"]},
+        {"prediction": "p", "probability": "q"},
+        "q: got 1.5; expected a probability in [0, 1]",
+        id="a probability above one",
+    ),
+    pytest.param(
+        {"p": 1, "q": ["0.1", "-0.5", "0", "1"]},
+        {"prediction": "p", "probability": "q"},
+        "q: got -0.5; expected a probability in [0, 1]",
+        id="a probability below zero",
+    ),
 ]
 
 
@@ -157,7 +180,10 @@ def test_a_broken_row_is_kept_with_what_was_got_and_expected(read, write, column
 
 @pytest.mark.parametrize(("columns", "log", "reason"), REJECTIONS)
 def test_null_twin_the_same_log_without_the_fault_is_accepted_whole(read, columns, log, reason: str):
-    repaired = {name: [values[0]] * 4 if isinstance(values, list) and name != "row_id" else ["a", "b", "c", "d"] if name == "row_id" else values for name, values in columns.items()}
+    repaired = {
+        name: [values[0]] * 4 if isinstance(values, list) and name != "row_id" else ["a", "b", "c", "d"] if name == "row_id" else values
+        for name, values in columns.items()
+    }
     rows = read(plain_log(**repaired), log=log)
     assert (len(rows.accepted), len(rows.rejected)) == (4, 0)
 
@@ -198,7 +224,11 @@ def test_a_row_without_a_readable_time_is_rejected_once_asked_for(read, when: st
 @settings(max_examples=15)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["a", "b", "c", ""]), st.sampled_from(["1", "", "nan", "x", "inf"]), st.sampled_from(["2024-01-01", "2024-01-02 13:00", "never", "2030-01-01"])),
+        st.tuples(
+            st.sampled_from(["a", "b", "c", ""]),
+            st.sampled_from(["1", "", "nan", "x", "inf"]),
+            st.sampled_from(["2024-01-01", "2024-01-02 13:00", "never", "2030-01-01"]),
+        ),
         min_size=1,
         max_size=12,
     )
@@ -220,19 +250,19 @@ def test_no_row_is_lost_between_accepted_and_rejected(declare, tmp_path: Path, c
     ],
 )
 def test_a_missing_file_is_named(declare, tmp_path: Path, log, wanted: str):
-    with pytest.raises(LogSourceError, match=f"log: cannot read {wanted}; expected a readable file at this place: "):
+    with pytest.raises(LogSourceError, match=rf"log: cannot read {wanted}; expected a readable file at this place: "):
         read_log(declare(log=log), tmp_path, START, END)
 
 
 def test_a_missing_table_is_named(declare, tmp_path: Path):
     log = as_duckdb(plain_log(), tmp_path)
-    with pytest.raises(LogSourceError, match="cannot read duckdb file log.duckdb with table lines; expected"):
+    with pytest.raises(LogSourceError, match=r"cannot read duckdb file log.duckdb with table lines; expected"):
         read_log(declare(log={**log, "table": "lines"}), tmp_path, START, END)
 
 
 def test_a_file_of_another_kind_is_named(declare, tmp_path: Path):
     as_csv(plain_log(), tmp_path)
-    with pytest.raises(LogSourceError, match="cannot read parquet file log.csv; expected"):
+    with pytest.raises(LogSourceError, match=r"cannot read parquet file log.csv; expected"):
         read_log(declare(log={"csv": None, "parquet": "log.csv"}), tmp_path, START, END)
 
 
@@ -245,7 +275,7 @@ def test_a_missing_column_is_named_with_the_closest_one(read, write):
 
 @pytest.mark.parametrize("name", ["written_at", "prediction", "model_version"])
 def test_a_declared_column_the_log_lacks_is_an_error(read, name: str):
-    with pytest.raises(LogSourceError, match="expected also 'absent'$"):
+    with pytest.raises(LogSourceError, match=r"expected also 'absent'$"):
         read(plain_log(), log={name: "absent"})
 
 
@@ -267,7 +297,9 @@ def test_times_that_carry_a_zone_need_no_declared_one(read, write):
 def test_times_of_a_declared_zone_are_converted_to_utc(read, write):
     frame = plain_log(at=pd.to_datetime(["2024-01-01 00:30", "2024-01-01 01:30", "2024-01-02 12:00", "2024-01-04 00:30"]))
     rows = read(frame, write, log={"timezone": "Europe/Berlin"})
-    assert rows.accepted["time"].tolist() == [pd.Timestamp(text, tz="UTC") for text in ("2024-01-01 00:30", "2024-01-02 11:00", "2024-01-03 23:30")]
+    assert rows.accepted["time"].tolist() == [
+        pd.Timestamp(text, tz="UTC") for text in ("2024-01-01 00:30", "2024-01-02 11:00", "2024-01-03 23:30")
+    ]
 
 
 @every_format
@@ -281,7 +313,9 @@ def test_an_unknown_zone_is_an_error_of_the_log(read):
         read(plain_log(), log={"timezone": "Middle/Earth"})
 
 
-NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\"), min_size=1, max_size=10).map(str.strip).filter(bool)
+NAMES = (
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\"), min_size=1, max_size=10).map(str.strip).filter(bool)
+)
 
 
 @settings(max_examples=15)
@@ -312,13 +346,26 @@ def test_any_column_name_is_read_as_a_name(declare, tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("role", ["time", "id", "outcome", "written_at", "prediction", "probability", "model_version", "categorical"])
 def test_a_hostile_name_works_in_every_role(declare, tmp_path: Path, role: str):
-    name = "it's; \"x\" DROP -- é"
+    name = 'it\'s; "x" DROP -- é'
     frame = plain_log(written="2024-01-01", p=1, q=0.5, version="v1", colour="red")
-    own = {"time": "at", "id": "row_id", "outcome": "y", "written_at": "written", "prediction": "p", "probability": "q", "model_version": "version", "categorical": "colour"}
+    own = {
+        "time": "at",
+        "id": "row_id",
+        "outcome": "y",
+        "written_at": "written",
+        "prediction": "p",
+        "probability": "q",
+        "model_version": "version",
+        "categorical": "colour",
+    }
     frame = frame.rename(columns={own[role]: name})
     own[role] = name
     outcome, categorical = own.pop("outcome"), own.pop("categorical")
-    policy = declare(log={**as_csv(frame, tmp_path), **own}, outcome={"column": outcome}, features={"numeric": ["x1", "x2"], "categorical": [categorical]})
+    policy = declare(
+        log={**as_csv(frame, tmp_path), **own},
+        outcome={"column": outcome},
+        features={"numeric": ["x1", "x2"], "categorical": [categorical]},
+    )
     rows = read_log(policy, tmp_path, START, END)
     assert (len(rows.accepted), len(rows.rejected)) == (4, 0)
     assert newest_row_time(policy, tmp_path) == datetime(2024, 1, 2, 12, tzinfo=UTC)
@@ -359,5 +406,5 @@ def test_an_empty_log_has_no_newest_row(declare, tmp_path: Path, write):
 
 
 def test_the_newest_row_of_a_missing_file_is_an_error(declare, tmp_path: Path):
-    with pytest.raises(LogSourceError, match="cannot read csv file log.csv"):
+    with pytest.raises(LogSourceError, match=r"cannot read csv file log.csv"):
         newest_row_time(declare(), tmp_path)

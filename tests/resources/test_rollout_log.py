@@ -28,7 +28,9 @@ def promote(lake: Lake, policy, to: str, before: str | None = None) -> None:
 
 
 def roll_back(lake: Lake, policy, to: str, before: str) -> None:
-    append_event(lake, policy, Event.ROLLED_BACK, reason="no harm check failed", approved_by="ada@example.org", from_version=before, to_version=to)
+    append_event(
+        lake, policy, Event.ROLLED_BACK, reason="no harm check failed", approved_by="ada@example.org", from_version=before, to_version=to
+    )
 
 
 @pytest.fixture
@@ -52,7 +54,13 @@ def test_events_come_oldest_first_with_what_was_given(log: pd.DataFrame):
     assert log["event"].tolist() == ["promoted", "rejected", "promoted", "rolled_back"]
     assert log["at"].is_monotonic_increasing
     first = log.iloc[0]
-    assert (first["to_version"], first["chunk"], first["incident"], first["reason"], first["approved_by"]) == ("1", "2024-02-29", "i1", "gates passed: 1", "policy")
+    assert (first["to_version"], first["chunk"], first["incident"], first["reason"], first["approved_by"]) == (
+        "1",
+        "2024-02-29",
+        "i1",
+        "gates passed: 1",
+        "policy",
+    )
     assert first["as_of"] == pd.Timestamp(AS_OF)
     assert pd.isna(first["from_version"])
     assert log["from_version"].tolist()[1:] == ["1", "1", "2"]

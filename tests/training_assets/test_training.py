@@ -1,0 +1,271 @@
+"""From an order to a champion or a green rejection, on a real instance, lake and registry."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+
+from monitoring_assets.definitions import build_defs as monitoring
+from resources import tables
+from resources.catalogue import load_catalogue
+from resources.registry import Registry
+from resources.rollout_log import broken_link, events, serving_version
+from resources.settings import Settings
+from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event
+from training_assets.candidate import NoCandidateError, compete
+from training_assets.decide import Promotion
+from training_assets.definitions import build_defs as training
+from training_assets.gates import pass_gates
+from training_assets.recipes import RECIPES
+from training_assets.rollout import NotAcceptedError, NothingToRollBackError, accepted_candidate, next_reference, promote, roll_back
+from training_assets.scoring import score_rows
+from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, Order, labelled_rows, split
+
+CHUNK = "2024-02-15"
+
+
+class Platform:
+    """Both locations over one synthetic log, one instance, one lake, one registry."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance, rows: pd.DataFrame, **overrides):
+        self.settings = Settings.of(folder / "home", synthetic.declare(folder, rows, **overrides))
+        self.instance, self.lake = instance, self.settings.lake
+        self.monitoring, self.training = monitoring(self.settings), training(self.settings, is_paced=False)
+        self.policy = load_catalogue(self.settings.models)[0].policy
+        self.registry = Registry(tracking_uri=self.settings.tracking_uri, artifact_root=self.settings.artifact_root)
+
+    def run(self, defs, job, chunk=None, **tags):
+        resolved = defs.resolve_job_def(job)
+        return resolved.execute_in_process(
+            instance=self.instance, partition_key=chunk, tags={**resolved.tags, **tags}, raise_on_error=False
+        )
+
+    def backfill(self, first, last):
+        for job in ("shop__monitor", "shop__realize"):
+            self.run(self.monitoring, job, **{"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last})
+
+    def observe(self, *chunks):
+        for chunk in chunks:
+            self.run(self.monitoring, "shop__monitor", chunk)
+            self.run(self.monitoring, "shop__realize", chunk)
+
+    def tick(self, cursor=None):
+        sensor = next(one for one in self.training.sensors if one.name == "retrain_trigger")
+        context = dg.build_sensor_context(instance=self.instance, cursor=cursor, resources={"lake": self.lake}, definitions=self.training)
+        return sensor.evaluate_tick(context)
+
+    def retrain(self, request):
+        return self.run(self.training, request.job_name, request.partition_key, **request.tags)
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def named(result, stage):
+    return [event for event in result.get_asset_materialization_events() if event.asset_key.path[-1] == stage]
+
+
+@pytest.mark.slow
+def test_a_failed_check_becomes_one_run_that_promotes_a_better_model(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35))
+    platform.backfill("2024-01-31", "2024-02-14")
+    tick = platform.tick()
+    assert len(tick.run_requests) == 1
+    request = tick.run_requests[0]
+    assert request.run_key == request.tags[TAG_INCIDENT] == "shop/2024-02-14"
+    assert not platform.tick(tick.cursor).run_requests  # nothing new since
+    assert [one.run_key for one in platform.tick(None).run_requests] == [request.run_key]  # a lost cursor asks for the same run
+    result = platform.retrain(request)
+    assert result.success
+    version = serving_version(platform.lake, platform.policy)
+    assert version == platform.registry.aliased_version("shop", Alias.CHAMPION) == "1"
+    assert platform.registry.aliased_version("shop", Alias.CHALLENGER) is None
+    tags = platform.registry.versions("shop")[0]["tags"]
+    assert tags["incident"] == request.run_key
+    assert tags["policy_hash"] == platform.policy.policy_hash
+    assert tags["data_version"].startswith("training_sets@")
+    assert {"code_version", "reference_window", "window"} <= set(tags)
+    log = events(platform.lake, platform.policy)
+    assert list(log["event"]) == [Event.PROMOTED]
+    assert broken_link(log) is None
+    assert log["onset"].iloc[0] == pytest.approx(pd.Timestamp("2024-02-05", tz="UTC"), abs=pd.Timedelta(days=1))
+    reference = platform.lake.read("shop", tables.reference_rows(platform.policy), {"reference_version": "1"})
+    assert reference["is_held_out"].sum() > 30
+    before = events(platform.lake, platform.policy)
+    promote(platform.policy, platform.lake, platform.registry, Order("2024-02-14", log["as_of"].iloc[0], "again", "again"), "1")
+    assert len(events(platform.lake, platform.policy)) == len(before)  # safe to run again
+
+
+@pytest.mark.slow
+def test_without_the_fault_nothing_is_launched(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log())
+    platform.observe("2024-02-13", "2024-02-14")
+    tick = platform.tick()
+    assert not tick.run_requests
+    ledger = platform.lake.read("shop", tables.DECISIONS)
+    assert list(ledger["action"]) == [Action.HOLD]
+    assert ledger["clause"].iloc[0] == "no_harm"
+
+
+def test_a_data_fault_is_held_as_an_incident_and_launches_nothing(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="missing"))
+    platform.observe("2024-02-13")
+    assert not platform.tick().run_requests
+    ledger = platform.lake.read("shop", tables.DECISIONS)
+    assert list(ledger["action"]) == [Action.OPEN_INCIDENT]
+    assert list(ledger["incident"]) == ["shop/2024-02-13"]
+
+
+@pytest.mark.slow
+def test_a_rejected_candidate_is_a_green_run_with_its_reason_and_no_version(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log())  # the served model is the truth: nothing can beat it
+    platform.observe("2024-02-14")
+    result = platform.run(platform.training, "shop__retrain", "2024-02-14")
+    assert result.success
+    assert not named(result, "model_version")
+    assert not named(result, "promotion")
+    log = events(platform.lake, platform.policy)
+    assert list(log["event"]) == [Event.REJECTED]
+    assert "interval" in log["reason"].iloc[0]
+    evaluation = next(one for one in result.get_asset_check_evaluations() if one.check_name == "beats_champion")
+    assert not evaluation.passed
+    assert evaluation.severity is dg.AssetCheckSeverity.WARN
+    assert serving_version(platform.lake, platform.policy) is None
+    with pytest.raises(NotAcceptedError, match="got no accepted candidate of chunk 2024-02-14; expected one that passed every gate"):
+        accepted_candidate(platform.policy, platform.lake, "2024-02-14")
+    with pytest.raises(NotAcceptedError):
+        promote(platform.policy, platform.lake, platform.registry, Order("2024-02-14", datetime.now(UTC), "x", "x"), "1")
+
+
+@pytest.mark.slow
+def test_rollback_is_one_job_that_restores_and_records(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35))
+    with pytest.raises(
+        NothingToRollBackError, match=r"got version none to restore while none serves; expected an earlier champion, one of \[\]"
+    ):
+        roll_back(platform.policy, platform.lake, platform.registry, reason="r", approved_by="me")
+    platform.observe("2024-02-14")
+    platform.retrain(platform.tick().run_requests[0])
+    model = platform.registry.load("shop", "1")
+    uri = platform.registry.log_candidate("shop", model, {}, {}, {}, "second")
+    second = platform.registry.register("shop", uri, {"model_uri": uri})
+    assert platform.registry.register("shop", uri, {}) == second  # registering again gives the version it has
+    platform.registry.set_champion("shop", second)
+    from resources.rollout_log import append_event
+
+    append_event(platform.lake, platform.policy, Event.PROMOTED, reason="test", approved_by="me", from_version="1", to_version=second)
+    job = platform.training.resolve_job_def("shop__rollback")
+    config = {"ops": {"shop__restore_champion": {"config": {"reason": "sales fell", "approved_by": "ana"}}}}
+    assert job.execute_in_process(instance=platform.instance, run_config=config).success
+    assert serving_version(platform.lake, platform.policy) == "1" == platform.registry.aliased_version("shop", Alias.CHAMPION)
+    last = events(platform.lake, platform.policy).iloc[-1]
+    assert (last["event"], last["reason"], last["approved_by"], last["from_version"], last["to_version"]) == (
+        Event.ROLLED_BACK,
+        "sales fell",
+        "ana",
+        second,
+        "1",
+    )
+    with pytest.raises(NothingToRollBackError, match="got version 99 to restore"):
+        roll_back(platform.policy, platform.lake, platform.registry, reason="r", approved_by="me", to_version="99")
+
+
+def test_training_knows_nothing_after_the_cut(tmp_path):
+    platform_models = synthetic.declare(tmp_path, synthetic.make_log())
+    policy = load_catalogue(platform_models)[0].policy
+    as_of = synthetic.START + timedelta(days=40)
+    rows = labelled_rows(policy, platform_models, as_of)
+    assert (rows["observed_at"] <= as_of).all()
+    assert rows["time"].max() <= pd.Timestamp(as_of - timedelta(days=1))
+    cut = split(policy, rows, None, Promotion("1", None, None))
+    train, held_out = (cut.rows[cut.rows["part"] == part] for part in (TRAIN, HOLDOUT))
+    assert (train["observed_at"] <= held_out["time"].min()).all()  # the embargo of the label delay
+    assert cut.n_embargoed == pytest.approx(synthetic.ROWS_A_DAY, abs=1)
+    assert len(train) + len(held_out) + cut.n_embargoed == len(rows)
+
+
+def test_the_proof_never_uses_rows_the_champion_learned_from_nor_more_than_half_of_the_new_behaviour(tmp_path):
+    models = synthetic.declare(tmp_path, synthetic.make_log())
+    policy = load_catalogue(models)[0].policy
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
+    learned_until = synthetic.START + timedelta(days=37)
+    assert split(policy, rows, None, Promotion("1", learned_until, None)).holdout_start == learned_until
+    onset = synthetic.START + timedelta(days=36)
+    cut = split(policy, rows, onset, Promotion("1", None, None))
+    since = rows[rows["time"] >= onset]
+    assert (cut.rows["part"] == HOLDOUT).sum() == pytest.approx(len(since) / 2, abs=1)
+
+
+def test_no_labelled_row_is_named_with_what_to_check(tmp_path):
+    models = synthetic.declare(tmp_path, synthetic.make_log())
+    policy = load_catalogue(models)[0].policy
+    with pytest.raises(
+        NothingToLearnError, match="got no labelled row known at 2023-12-01; expected outcomes in column 'outcome' at most 1d after"
+    ):
+        labelled_rows(policy, models, datetime(2023, 12, 1, tzinfo=UTC))
+
+
+def test_windows_too_small_to_learn_from_are_named(tmp_path):
+    models = synthetic.declare(tmp_path, synthetic.make_log())
+    policy = load_catalogue(models)[0].policy
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
+    with pytest.raises(
+        NoCandidateError, match=r"got rows per training window \{'all': 5, '10d': 0, 'since_onset': 0\}; expected at least 30"
+    ):
+        compete(policy, rows.head(5), rows.tail(100), None)
+
+
+def test_the_recipe_is_repeatable_to_the_last_bit(tmp_path):
+    models = synthetic.declare(tmp_path, synthetic.make_log())
+    policy = load_catalogue(models)[0].policy
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=20))
+    recipe = RECIPES["lightgbm"]
+    first, second = (recipe.predict(policy, recipe.fit(policy, rows), rows) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert first["y_pred_proba"].between(0, 1).all()
+
+
+def test_gates_need_a_champion_beaten_and_enough_rows(tmp_path):
+    policy = load_catalogue(synthetic.declare(tmp_path, synthetic.make_log()))[0].policy
+    rng = np.random.default_rng(0)
+    truth = pd.Series(rng.integers(0, 2, 200).astype(float))
+    good, noise = truth * 0.6 + rng.random(200) * 0.4, pd.Series(rng.random(200))
+    frames = [pd.DataFrame({"y_pred": (scores >= 0.5).astype(float), "y_pred_proba": scores}) for scores in (good, noise)]
+    assert pass_gates(policy, truth, frames[0], frames[1]).is_accepted
+    assert not pass_gates(policy, truth, frames[1], frames[0]).is_accepted
+    assert not pass_gates(policy, truth, frames[0], frames[0]).is_accepted  # null twin: no gain
+    few = pass_gates(policy, truth.head(20), frames[0].head(20), frames[1].head(20))
+    assert not few.is_accepted
+    assert few.reason == "20 held-out rows; expected at least 30 (gates.minimum_rows)"
+
+
+def test_a_short_reference_reaches_back_for_inputs_but_not_before_the_onset(tmp_path):
+    policy = load_catalogue(synthetic.declare(tmp_path, synthetic.make_log()))[0].policy
+    times = pd.date_range("2024-01-01", periods=400, freq="1h", tz="UTC")
+    rows = pd.DataFrame({"time": times})
+    train, held_out = rows.iloc[:350], rows.iloc[350:]
+    reference = next_reference(policy, held_out, train, None)
+    assert reference["is_held_out"].sum() == 50
+    assert reference["time"].max() - reference["time"].min() <= pd.Timedelta(days=policy.reference.minimum_chunks)
+    bounded = next_reference(policy, held_out, train, times[340].to_pydatetime())
+    assert bounded["time"].min() == times[340]
+
+
+def test_a_served_prediction_is_never_rewritten(tmp_path):
+    models = synthetic.declare(tmp_path, synthetic.make_log())
+    policy = load_catalogue(models)[0].policy
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=20)).assign(chunk="2024-01-01").head(300)
+    model = RECIPES["lightgbm"].fit(policy, rows)
+    empty = pd.DataFrame(columns=list(tables.scored_batches(policy).columns))
+    first = score_rows(policy, model, "1", rows.head(200), empty, datetime.now(UTC))
+    again = score_rows(policy, model, "2", rows, first, datetime.now(UTC))
+    assert len(again) == 300
+    assert list(again["model_version"].value_counts().sort_index()) == [200, 100]
+    pd.testing.assert_frame_equal(again.head(200), first)
