@@ -41,6 +41,7 @@ class Reaction:
     requested: float
     launched: float
     started: float
+    waited_for: str
 
 
 def _free_port() -> int:
@@ -119,8 +120,26 @@ def _reactions(instance: "dg.DagsterInstance") -> list[Reaction]:
         failed = [moment for moment in _failures(instance, tags[TAG_MODEL]) if moment <= requested]
         launched = [entry.timestamp for entry in instance.all_logs(record.dagster_run.run_id, of_type=DagsterEventType.PIPELINE_STARTING)]
         if failed and launched:
-            found.append(Reaction(tags[TAG_INCIDENT], requested - failed[-1], launched[0] - failed[-1], record.start_time - failed[-1]))
+            seconds = [moment - failed[-1] for moment in (requested, launched[0], record.start_time)]
+            found.append(Reaction(tags[TAG_INCIDENT], *seconds, _holding_up(instance, tags[TAG_MODEL], requested, launched[0])))
     return sorted(found, key=lambda reaction: reaction.incident)
+
+
+def _holding_up(instance: "dg.DagsterInstance", model: str, requested: float, launched: float) -> str:
+    """Jobs of the same model that ended while the run stood in the queue: one model's runs go one at a time."""
+    import dagster as dg
+
+    from resources.vocabulary import TAG_MODEL
+
+    records = instance.get_run_records(dg.RunsFilter(tags={TAG_MODEL: model}))
+    return (
+        ", ".join(
+            record.dagster_run.job_name.removeprefix(f"{model}__")
+            for record in records
+            if record.end_time and requested < record.end_time < launched
+        )
+        or "nothing"
+    )
 
 
 def _observe(home: Path, timeout: float) -> list[Reaction]:
@@ -160,8 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reactions += _observe(home, options.timeout)
     own = [reaction for reaction in reactions if reaction.incident.startswith(f"{_MODEL}/")]
     print("seconds after the failing no_harm evaluation")
-    rows = [[one.incident, one.requested, one.launched, one.started, one.started / _BOUND_SECONDS] for one in reactions]
-    table(["incident", "run requested", "left the queue", "run started", "share of the bound"], rows)
+    rows = [[one.incident, one.requested, one.launched, one.started, one.started / _BOUND_SECONDS, one.waited_for] for one in reactions]
+    table(["incident", "run requested", "left the queue", "run started", "share of the bound", "queued behind"], rows)
     latency = median(reaction.started for reaction in own)
     result = {
         "bound": f"median from failing check to started run of {_MODEL} at most {_BOUND_SECONDS:.0f} s",

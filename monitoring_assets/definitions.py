@@ -1,6 +1,7 @@
 """Code location 1: each declared model becomes its family of assets, checks, jobs, schedules; nothing else."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import dagster as dg
 
@@ -8,20 +9,20 @@ from monitoring_assets import drift, performance, production_log, reference, val
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
 from monitoring_assets.measures.registry import CATEGORICAL, ESTIMATORS, MULTIVARIATE, NUMERIC, metric_names
-from resources.catalogue import Declaration, load_catalogue, require_known
+from resources.catalogue import Declaration, FieldPath, load_catalogue, require_known
 from resources.policy import MonitoredModel
 from resources.settings import Settings
+
+
+def _drift_methods(section: str, policy: MonitoredModel) -> dict[FieldPath, str]:
+    return {("drift", section, index): name for index, name in enumerate(getattr(policy.drift, section))}
 
 
 def check_names(declarations: list[Declaration]) -> None:
     """Refuse method and metric names that no registry knows, with file, line and the known names."""
     methods = {"numeric": NUMERIC, "categorical": CATEGORICAL, "multivariate": MULTIVARIATE}
     for section, registry in methods.items():
-        require_known(
-            declarations,
-            lambda policy, section=section: {("drift", section, index): name for index, name in enumerate(getattr(policy.drift, section))},  # type: ignore[misc]
-            registry,
-        )
+        require_known(declarations, partial(_drift_methods, section), registry)
     for declaration in declarations:
         task = declaration.policy.task
         require_known(

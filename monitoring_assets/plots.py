@@ -7,10 +7,11 @@ import base64
 import io
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from monitoring_assets.measures.registry import sign_of
 from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
@@ -69,40 +70,35 @@ def _draw(policy: MonitoredModel, rows: "pd.DataFrame", picture: Picture, log: "
     return buffer.getvalue()
 
 
-def _draw_drift(axes: object, rows: "pd.DataFrame") -> None:
+def _draw_drift(axes: Any, rows: "pd.DataFrame") -> None:
     share = rows.assign(share=rows["value"] / rows["upper_limit"]).replace([float("inf")], float("nan")).dropna(subset=["share"])
     for method, own in share.groupby("method"):
         worst = own.loc[own.groupby("chunk")["share"].idxmax()]
-        axes.plot(worst["chunk_start"], worst["share"], marker="o", markersize=3, linewidth=1, label=str(method))  # type: ignore[attr-defined]
-    axes.axhline(1.0, color="#c0392b", linestyle="--", linewidth=1, label="limit")  # type: ignore[attr-defined]
+        axes.plot(worst["chunk_start"], worst["share"], marker="o", markersize=3, linewidth=1, label=str(method))
+    axes.axhline(1.0, color="#c0392b", linestyle="--", linewidth=1, label="limit")
 
 
-def _draw_performance(axes: object, policy: MonitoredModel, rows: "pd.DataFrame") -> None:
+def _draw_performance(axes: Any, policy: MonitoredModel, rows: "pd.DataFrame") -> None:
     metric = policy.metrics[0]
     for kind, colour in _COLOURS.items():
         own = rows[(rows["kind"] == kind) & (rows["subject"] == metric)]
         if own.empty:
             continue
         word = "estimated" if kind is Kind.ESTIMATED_PERFORMANCE else "realized"
-        axes.plot(own["chunk_start"], own["value"], marker="o", markersize=3, linewidth=1, color=colour, label=f"{word} {metric}")  # type: ignore[attr-defined]
+        axes.plot(own["chunk_start"], own["value"], marker="o", markersize=3, linewidth=1, color=colour, label=f"{word} {metric}")
         broken = own[own["breach"]]
-        axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22)  # type: ignore[attr-defined]
-        side = (
-            own["lower_limit"]
-            if own["lower_limit"].notna().any() and policy.metrics[0] in ("roc_auc", "accuracy", "f1", "average_precision")
-            else own["upper_limit"]
-        )
-        axes.plot(own["chunk_start"], side, color=colour, linestyle="--", linewidth=0.8, label=f"{word} limit")  # type: ignore[attr-defined]
+        axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22)
+        side = own["lower_limit" if sign_of(policy.task, metric) > 0 else "upper_limit"]
+        axes.plot(own["chunk_start"], side, color=colour, linestyle="--", linewidth=0.8, label=f"{word} limit")
 
 
-def _mark_events(axes: object, log: "pd.DataFrame", first: datetime, last: datetime) -> None:
+def _mark_events(axes: Any, log: "pd.DataFrame", first: datetime, last: datetime) -> None:
     promoted = log[(log["event"] == Event.PROMOTED) & log["from_version"].notna()]
-    for label, moments, colour in (
-        ("onset", promoted["onset"].dropna().unique()[:1], "#e67e22"),
-        ("promotion", promoted["as_of"].dropna(), "#2c3e50"),
-    ):
+    markers = (
+        ("onset", promoted["onset"].dropna().unique()[:1], "#e67e22", "-"),
+        ("promotion", promoted["as_of"].dropna(), "#2c3e50", ":"),
+    )
+    for label, moments, colour, style in markers:
         for index, moment in enumerate(moments):
             if first <= moment <= last:
-                axes.axvline(
-                    moment, color=colour, linewidth=1.2, linestyle=":" if label == "promotion" else "-", label=label if index == 0 else None
-                )  # type: ignore[attr-defined]
+                axes.axvline(moment, color=colour, linewidth=1.2, linestyle=style, label=label if index == 0 else None)

@@ -7,7 +7,7 @@ Reads: ``reference_rows`` (written at promotion) or the log, ``rollout_events``.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -22,7 +22,9 @@ from resources.vocabulary import EXTERNAL, Stage
 if TYPE_CHECKING:
     import pandas as pd
 
-    from monitoring_assets.measures.nanny import Fitted
+    from monitoring_assets.measures.nanny import Fitted, LimitPair
+
+    Limits = Mapping[tuple[str, str], LimitPair]
 
 
 class NoReferenceError(LookupError):
@@ -92,19 +94,19 @@ def component(lake: Lake, policy: MonitoredModel, base: Path, version: str, name
     return Fitted(name, load_state(bytes(row["state"])), _limits_from(row["limits"]), int(row["n_rows"]), int(row["n_chunks"]))
 
 
-def _with_limits(fresh: "Fitted", limits: Mapping) -> "Fitted":
+def _with_limits(fresh: "Fitted", limits: "Limits") -> "Fitted":
     from dataclasses import replace
 
     return replace(fresh, limits={**fresh.limits, **limits})
 
 
-def _limits_from(text: str) -> dict:
+def _limits_from(text: str) -> "Limits":
     from monitoring_assets.measures.nanny import LimitPair
 
     return {(method, subject): LimitPair(lower, upper) for method, subject, lower, upper in json.loads(text)}
 
 
-def _stored_limits(lake: Lake, policy: MonitoredModel, version: str, component: str) -> dict:
+def _stored_limits(lake: Lake, policy: MonitoredModel, version: str, component: str) -> "Limits":
     stored = lake.read(policy.model, tables.REFERENCE_PROFILES, {"reference_version": version})
     own = stored.loc[stored["component"] == component, "limits"]
     return _limits_from(own.iloc[0]) if len(own) else {}
@@ -150,7 +152,7 @@ def build_reference_window(policy: MonitoredModel, base: Path) -> dg.AssetsDefin
     def reference_window(lake: Lake) -> dg.MaterializeResult[None]:
         version = _serving(lake, policy)
         rows = reference_rows(lake, policy, base, version)
-        metadata = {
+        metadata: dict[str, Any] = {
             "reference_version": version,
             "dagster/row_count": len(rows),
             "held_out_rows": int(rows["is_held_out"].sum()),

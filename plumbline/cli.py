@@ -24,6 +24,7 @@ _OFF = {
     "DO_NOT_TRACK": "true",
     "DAGSTER_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 #: Runs one demo takes, measured; only for the progress bar.
 _EXPECTED_RUNS = 255

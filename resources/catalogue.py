@@ -40,10 +40,17 @@ class Declaration:
         return DeclarationError(_finding(self.file, self.lines, field, got, expected))
 
 
+class _KeyTwiceError(ValueError):
+    """A key stands twice in one mapping; YAML would keep the last one silently."""
+
+
 def _finding(file: Path, lines: Mapping[FieldPath, int], field: FieldPath, got: object, expected: str) -> str:
+    return _located(file, lines, field) + f"got {got!r}; expected {expected}"
+
+
+def _located(file: Path, lines: Mapping[FieldPath, int], field: FieldPath) -> str:
     known = next((lines[field[:depth]] for depth in range(len(field), -1, -1) if field[:depth] in lines), 1)
-    name = ".".join(str(part) for part in field) or "(whole file)"
-    return f"{file.name}:{known}: {name}: got {got!r}; expected {expected}"
+    return f"{file.name}:{known}: {'.'.join(str(part) for part in field) or '(whole file)'}: "
 
 
 def _line_numbers(node: yaml.Node | None, path: FieldPath = ()) -> dict[FieldPath, int]:
@@ -52,6 +59,11 @@ def _line_numbers(node: yaml.Node | None, path: FieldPath = ()) -> dict[FieldPat
     lines = {path: node.start_mark.line + 1}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if (*path, key.value) in lines:
+                name = ".".join(str(part) for part in (*path, key.value))
+                raise _KeyTwiceError(
+                    f"{key.start_mark.line + 1}: {name}: got it a second time, after line {lines[(*path, key.value)]}; expected every key once"
+                )
             lines |= _line_numbers(value, (*path, key.value))
             lines[(*path, key.value)] = key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
@@ -60,7 +72,7 @@ def _line_numbers(node: yaml.Node | None, path: FieldPath = ()) -> dict[FieldPat
     return lines
 
 
-def _expected(error: Any, model: type[MonitoredModel] = MonitoredModel) -> str:
+def _expected(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         siblings = _field_names(error["loc"][:-1])
@@ -98,13 +110,17 @@ def read_declarations(file: Path) -> list[Declaration]:
     Raises:
         DeclarationError: naming file, line, field, what was got and what is expected, one finding a line.
     """
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         raw = yaml.safe_load(text)
         lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+    except _KeyTwiceError as error:
+        raise DeclarationError(f"{file.name}:{error}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DeclarationError(f"{file.name}:{line}: (whole file): got {error.problem}; expected valid YAML") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise DeclarationError(f"{file.name}:1: (whole file): got {str(error).splitlines()[0]}; expected valid YAML in UTF-8") from error
     if not isinstance(raw, dict):
         raise DeclarationError(_finding(file, lines, (), raw, "a mapping that starts with `model: <name>`"))
     variants = raw.pop(VARIANTS, None) or {}
@@ -123,14 +139,24 @@ def _validate(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]
     try:
         return Declaration(MonitoredModel.model_validate(raw), file, lines)
     except ValidationError as error:
-        findings = [_finding(file, lines, tuple(item["loc"]), _got(item), _expected(item)) for item in error.errors()]
+        findings = [_finding_of(file, lines, item) for item in error.errors()]
         raise DeclarationError("\n".join(findings)) from error
+
+
+def _finding_of(file: Path, lines: Mapping[FieldPath, int], error: Any) -> str:
+    """One line for one pydantic error; our own rules say got and expected themselves and may point below their section."""
+    field = (*error["loc"], *getattr(error.get("ctx", {}).get("error"), "field", ()))
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if message.startswith("got "):
+        return _located(file, lines, field) + message
+    return _finding(file, lines, field, _got(error), _expected(error))
 
 
 def _got(error: Any) -> object:
     if error["type"] == "missing":
         return "nothing"
-    return "a section that does not fit together" if isinstance(error["input"], dict) else error["input"]
+    is_section = isinstance(error["input"], dict) and error["type"] == "value_error"
+    return "a section that does not fit together" if is_section else error["input"]
 
 
 def load_catalogue(folder: Path) -> list[Declaration]:

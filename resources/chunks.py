@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from dateutil.relativedelta import relativedelta
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks", "mo": "months", "q": "months", "y": "years"}
-_DURATION = re.compile(r"^(\d+)(h|d|w|mo|q|y)$")
+_DURATION = re.compile(r"(\d+)(h|d|w|mo|q|y)")
 
 
 def parse_duration(text: str) -> relativedelta:
@@ -23,7 +23,7 @@ def parse_duration(text: str) -> relativedelta:
     >>> parse_duration("1q")
     relativedelta(months=+3)
     """
-    match = _DURATION.match(text)
+    match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"got {text!r}; expected a number and a unit of h, d, w, mo, q or y, such as 30d or 4y")
     count, unit = int(match[1]), match[2]

@@ -3,7 +3,7 @@
 Belongs here: every path, every table that is opened, data versions, contract checks on write. Does not: what rows mean.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,6 @@ class Lake(dg.ConfigurableResource["Lake"]):
             ContractError: when rows break the contract or lie outside ``where``.
         """
         from deltalake import write_deltalake
-        from deltalake.exceptions import CommitFailedError
-        from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
         data = _to_arrow(table, rows)
         for column, allowed in where.items():
@@ -58,28 +56,30 @@ class Lake(dg.ConfigurableResource["Lake"]):
             if stray:
                 raise ContractError(f"table {table.name}: got {column} {stray[:3]}; expected only {_values(allowed)[:3]}")
 
-        @retry(
-            retry=retry_if_exception_type(CommitFailedError),
-            stop=stop_after_attempt(_WRITE_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.05, max=2),
-            reraise=True,
-        )
+        if not all(_values(allowed) for allowed in where.values()):
+            return self.data_version(model, table, where)
+
         def commit() -> int:
             target = self._open(model, table, create=True)
             write_deltalake(target, data, mode="overwrite", predicate=_predicate(where))
             target.update_incremental()
-            return target.version()
+            return int(target.version())
 
-        return f"{table.name}@{commit()}[{_predicate(where)}]"
+        return f"{table.name}@{_retried(commit)}[{_predicate(where)}]"
 
     def append(self, model: str, table: Table, rows: "pd.DataFrame") -> str:
         """Append ``rows`` in one commit and return the data version. Concurrent appends lose nothing."""
         from deltalake import write_deltalake
 
-        target = self._open(model, table, create=True)
-        write_deltalake(target, _to_arrow(table, rows), mode="append")
-        target.update_incremental()
-        return f"{table.name}@{target.version()}"
+        data = _to_arrow(table, rows)
+
+        def commit() -> int:
+            target = self._open(model, table, create=True)
+            write_deltalake(target, data, mode="append")
+            target.update_incremental()
+            return int(target.version())
+
+        return f"{table.name}@{_retried(commit)}"
 
     def read(self, model: str, table: Table, where: Where | None = None, version: int | None = None) -> "pd.DataFrame":
         """Read the rows of ``table`` in the partitions named by ``where``.
@@ -140,7 +140,14 @@ class Lake(dg.ConfigurableResource["Lake"]):
 
     def _files(self, model: str, table: Table, where: Where | None, version: int | None) -> list[str]:
         target = self._open(model, table, version=version)
-        return target.file_uris(file_pruning_predicate=_filters(where)) if target else []
+        if target is None:
+            return []
+        files = target.file_uris(file_pruning_predicate=_filters(where))
+        if "://" in self.root:
+            return list(files)
+        # the table's own folder comes percent-encoded, the partition folders below it as they are on disk
+        encoded, plain = target.table_uri.removeprefix("file://").rstrip("/"), f"{self.root.rstrip('/')}/{model}/{table.name}"
+        return [plain + file[len(encoded) :] if file.startswith(encoded) else file for file in files]
 
     def _open(self, model: str, table: Table, *, create: bool = False, version: int | None = None) -> "DeltaTable | Any":
         from deltalake import DeltaTable
@@ -152,6 +159,16 @@ class Lake(dg.ConfigurableResource["Lake"]):
 
 
 _DUCKDB = {"string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}
+
+
+def _retried(commit: Callable[[], int]) -> int:
+    """Commit, and again on top of the newest version where another process came first; a failed commit wrote nothing."""
+    from deltalake.exceptions import CommitFailedError
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+    wait = wait_random_exponential(multiplier=0.05, max=2)
+    retrying = Retrying(retry=retry_if_exception_type(CommitFailedError), stop=stop_after_attempt(_WRITE_ATTEMPTS), wait=wait, reraise=True)
+    return int(retrying(commit))
 
 
 def _values(value: str | Sequence[str]) -> list[str]:
@@ -166,7 +183,8 @@ def _predicate(where: Where) -> str:
     parts = []
     for column, value in where.items():
         values = [_literal(item) for item in _values(value)]
-        parts.append(f"{column} = {values[0]}" if len(values) == 1 else f"{column} IN ({', '.join(values)})")
+        listed = f"{column} IN ({', '.join(values)})" if values else "false"
+        parts.append(f"{column} = {values[0]}" if len(values) == 1 else listed)
     return " AND ".join(parts)
 
 
@@ -193,10 +211,11 @@ def _to_arrow(table: Table, rows: "pd.DataFrame") -> "pa.Table":
             f"table {table.name}: got columns {unknown or 'none'} too many and {missing or 'none'} too few; expected {list(table.columns)}"
         )
     try:
-        data = pa.Table.from_pandas(rows[list(table.columns)], schema=_schema(table), preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        anything = pa.schema([field.with_nullable(True) for field in _schema(table)])
+        data = pa.Table.from_pandas(rows[list(table.columns)], schema=anything, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise ContractError(f"table {table.name}: {error}; expected types {dict(table.columns)}") from error
     holes = [name for name in table.required if data.column(name).null_count]
     if holes:
         raise ContractError(f"table {table.name}: got nulls in {sorted(holes)}; expected a value in every row")
-    return data
+    return data.cast(_schema(table))

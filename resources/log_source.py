@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Chunk name of rejected rows whose time cannot be read, so that no chunk claims them.
 UNDATED = "undated"
+#: A time of day that ends in Z or an offset such as +02:00.
+_OFFSET = r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$"
 
 
 class LogSourceError(ValueError):
@@ -67,6 +69,7 @@ def read_log(policy: MonitoredModel, base: Path, start: datetime, end: datetime,
         source = _open_source(connection, policy.log, base)
         types = dict(zip(source.columns, map(str, source.types), strict=True))
         _require_columns(policy, types)
+        _require_zone(connection, policy.log, types)
         moment = _moment(policy.log, types)
         window = f"{moment} >= '{start.isoformat()}' AND {moment} < '{end.isoformat()}'"
         if undated:
@@ -84,6 +87,7 @@ def newest_row_time(policy: MonitoredModel, base: Path) -> datetime | None:
         source = _open_source(connection, policy.log, base)
         types = dict(zip(source.columns, map(str, source.types), strict=True))
         _require_columns(policy, types)
+        _require_zone(connection, policy.log, types)
         row = connection.execute(f"SELECT epoch_us(max({_moment(policy.log, types)})) FROM source").fetchone()
     if row is None or row[0] is None:
         return None
@@ -98,11 +102,11 @@ def _open_source(connection: "duckdb.DuckDBPyConnection", log: LogSource, base: 
         if log.parquet:
             relation = connection.read_parquet(path)
         elif log.csv:
-            relation = connection.read_csv(path, all_varchar=True, header=True)
+            relation = connection.read_csv(path, all_varchar=True, header=True, quotechar='"', escapechar='"')
         else:
             connection.execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS log_file (READ_ONLY)")
             connection.execute("USE log_file")
-            relation = connection.table(log.table or "")
+            relation = connection.sql(f"SELECT * FROM {quote(log.table or '')}")
     except (duckdb.Error, FileNotFoundError) as error:
         wanted = f"{log.kind} file {log.path}" + (f" with table {log.table}" if log.table else "")
         raise LogSourceError(f"log: cannot read {wanted}; expected a readable file at this place: {error}") from error
@@ -126,21 +130,37 @@ def _require_columns(policy: MonitoredModel, types: dict[str, str]) -> None:
 
 
 def _moment(log: LogSource, types: dict[str, str]) -> str:
+    """SQL for the moment of a row in UTC: its own offset if it has one, else the declared zone."""
     column, kind = quote(log.time), types[log.time]
     if "WITH TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ"):
         return f"CAST({column} AS TIMESTAMPTZ)"
-    if kind == "VARCHAR" and log.timezone is None:
-        return f"TRY_CAST({column} AS TIMESTAMPTZ)"
+    has_offset = f"regexp_matches(trim({column}), '{_OFFSET}')" if kind == "VARCHAR" else "false"
     if log.timezone is None:
-        raise LogSourceError(
-            f"log.time: got column {log.time!r} of type {kind} without a time zone; expected log.timezone to say which it is (timezone: UTC)"
-        )
-    zone = log.timezone.replace("'", "''")
-    return f"timezone('{zone}', TRY_CAST({column} AS TIMESTAMP))"
+        if kind != "VARCHAR":
+            raise LogSourceError(_no_zone(log, f"of type {kind} without a time zone"))
+        return f"TRY_CAST({column} AS TIMESTAMPTZ)"
+    naive = f"timezone('{_plain(log.timezone)}', TRY_CAST({column} AS TIMESTAMP))"
+    return f"CASE WHEN {has_offset} THEN TRY_CAST({column} AS TIMESTAMPTZ) ELSE {naive} END"
+
+
+def _no_zone(log: LogSource, what: str) -> str:
+    return f"log.time: got column {log.time!r} {what}; expected log.timezone to say which it is (timezone: UTC)"
+
+
+def _require_zone(connection: "duckdb.DuckDBPyConnection", log: LogSource, types: dict[str, str]) -> None:
+    """Refuse text times without an offset where no zone is declared: they would silently pass for UTC."""
+    if log.timezone is not None or types[log.time] != "VARCHAR":
+        return
+    column = quote(log.time)
+    naive = f"TRY_CAST({column} AS TIMESTAMP) IS NOT NULL AND NOT regexp_matches(trim({column}), '{_OFFSET}')"
+    found = connection.execute(f"SELECT {column} FROM source WHERE {naive} LIMIT 1").fetchone()
+    if found:
+        raise LogSourceError(_no_zone(log, f"with {found[0]!r} without a time zone"))
 
 
 def _number(name: str) -> str:
-    return f"TRY_CAST(nullif(nullif(CAST({quote(name)} AS VARCHAR), ''), 'nan') AS DOUBLE)"
+    text = f"CASE WHEN lower({_text(name)}) <> 'nan' THEN {_text(name)} END"
+    return f"CASE lower({_text(name)}) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 ELSE TRY_CAST({text} AS DOUBLE) END"
 
 
 def _text(name: str) -> str:
@@ -159,11 +179,10 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
         f"WHEN {moment} IS NULL THEN {_reason(log.time, 'a timestamp')}",
         f"WHEN {_text(log.id)} IS NULL THEN 'no prediction id in column ' || '{_plain(log.id)}'",
     ]
-    for name in numbers.values():
-        broken = (
-            f"{_text(name)} IS NOT NULL AND lower({_text(name)}) <> 'nan' AND ({_number(name)} IS NULL OR NOT isfinite({_number(name)}))"
-        )
-        rules.append(f"WHEN {broken} THEN {_reason(name, 'a finite number')}")
+    for column in numbers.values():
+        unreadable = f"({_number(column)} IS NULL OR NOT isfinite({_number(column)}))"
+        broken = f"{_text(column)} IS NOT NULL AND lower({_text(column)}) <> 'nan' AND {unreadable}"
+        rules.append(f"WHEN {broken} THEN {_reason(column, 'a finite number')}")
     for name in (log.prediction, log.probability):
         if name:
             rules.append(f"WHEN {_number(name)} IS NULL THEN {_reason(name, 'a prediction in every row')}")
@@ -178,11 +197,11 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
         *(f"{_text(name)} AS {quote(name)}" for name in policy.features.categorical),
         *([f"{_text(log.model_version)} AS model_version"] if log.model_version else []),
         f"CASE {' '.join(rules)} END AS reason",
-        "to_json(row_of)::VARCHAR AS row",
-        "position",
+        "to_json(_plumbline_row)::VARCHAR AS row",
+        "_plumbline_position",
     ]
-    ordered = f"SELECT *, row_number() OVER () AS position, s AS row_of FROM source AS s WHERE {window}"
-    return f"SELECT {', '.join(columns)} FROM ({ordered}) ORDER BY position"
+    ordered = f"SELECT *, row_number() OVER () AS _plumbline_position, _plumbline_rows AS _plumbline_row FROM source AS _plumbline_rows WHERE {window}"
+    return f"SELECT {', '.join(columns)} FROM ({ordered}) ORDER BY _plumbline_position"
 
 
 def _plain(name: str) -> str:
@@ -190,15 +209,15 @@ def _plain(name: str) -> str:
 
 
 def _reason(name: str, expected: str) -> str:
-    got = f"coalesce(CAST({quote(name)} AS VARCHAR), 'nothing')"
+    got = f"coalesce({_text(name)}, 'nothing')"
     return f"'{_plain(name)}: got ' || {got} || '; expected {expected}'"
 
 
 def _split(policy: MonitoredModel, frame: "pd.DataFrame") -> LogRows:
     good = frame["reason"].isna()
-    ordered = frame[good].sort_values(["written_at", "position"], na_position="first", kind="stable")
+    ordered = frame[good].sort_values(["written_at", "_plumbline_position"], na_position="first", kind="stable")
     superseded = ordered[ordered.duplicated("prediction_id", keep="last")]
-    accepted = ordered.drop(superseded.index).sort_values("position", kind="stable")
+    accepted = ordered.drop(superseded.index).sort_values("_plumbline_position", kind="stable")
     superseded = superseded.assign(reason="superseded by a later write of the same prediction id")
     keep = ["prediction_id", "time", "reason", "row"]
     import pandas as pd
@@ -206,5 +225,5 @@ def _split(policy: MonitoredModel, frame: "pd.DataFrame") -> LogRows:
     rejected = pd.concat([frame.loc[~good, keep], superseded[keep]], ignore_index=True)
     chunk_end = accepted["time"].map(lambda moment: policy.cadence.end(policy.cadence.key(moment))) if len(accepted) else accepted["time"]
     n_late = int((accepted["written_at"] > chunk_end).sum())
-    accepted = accepted.drop(columns=["reason", "row", "position"]).reset_index(drop=True)
+    accepted = accepted.drop(columns=["reason", "row", "_plumbline_position"]).reset_index(drop=True)
     return LogRows(accepted, rejected, len(frame), len(superseded), n_late)

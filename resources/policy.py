@@ -34,6 +34,32 @@ Duration = Annotated[str, AfterValidator(_check_duration), Field(examples=["30d"
 Moment = Annotated[datetime, BeforeValidator(_to_utc)]
 
 
+def _check_zone(name: str) -> str:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"got {name!r}; expected an IANA time zone such as UTC or Europe/Zurich") from error
+    return name
+
+
+class FieldError(ValueError):
+    """A rule between fields is broken; ``field`` is the path of the field to change, below the section."""
+
+    def __init__(self, field: tuple[str | int, ...], message: str) -> None:
+        """Keep the path beside the message."""
+        super().__init__(message)
+        self.field = field
+
+
+#: Column names the platform writes itself; a feature of that name would be overwritten.
+RESERVED = frozenset({
+    "chunk", "prediction_id", "time", "written_at", "scored_at", "observed_at", "model_version", "role", "reason", "row", "part",
+    "y_true", "y_pred", "y_pred_proba", "is_held_out", "reference_version",
+})  # fmt: skip
+
+
 class Section(BaseModel):
     """A part of the declaration: unknown keys are errors, values never change after loading."""
 
@@ -49,7 +75,9 @@ class LogSource(Section):
     table: str | None = Field(None, description="Table or view inside the DuckDB file.")
     time: str = Field(description="Column with the moment of the prediction.")
     id: str = Field(description="Column that names one prediction; a later row with the same value replaces an earlier one.")
-    timezone: str | None = Field(None, description="Zone of timestamps that carry none; without it such rows are an error.")
+    timezone: Annotated[str, AfterValidator(_check_zone)] | None = Field(
+        None, description="Zone of timestamps that carry none; without it such rows are an error."
+    )
     written_at: str | None = Field(None, description="Column with the moment a row was written; orders duplicates, tells late rows.")
     prediction: str | None = Field(None, description="Column with the served prediction, if the model is served elsewhere.")
     probability: str | None = Field(None, description="Column with the served probability of class 1 (classifiers).")
@@ -92,6 +120,9 @@ class Features(Section):
     def _some_and_distinct(self) -> Self:
         if not self.all:
             raise ValueError("got no feature; expected at least one numeric or categorical column")
+        taken = sorted(RESERVED & set(self.all))
+        if taken:
+            raise ValueError(f"got {taken}; expected other names: the platform's own columns are called so")
         twice = sorted({name for name in self.all if self.all.count(name) > 1})
         if twice:
             raise ValueError(f"got {twice} more than once; expected every feature to be listed once")
@@ -120,7 +151,7 @@ class Reference(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.end <= self.start:
-            raise ValueError(f"got end {self.end:%Y-%m-%d}; expected a day after start {self.start:%Y-%m-%d}")
+            raise FieldError(("end",), f"got end {self.end:%Y-%m-%d}; expected a day after start {self.start:%Y-%m-%d}")
         return self
 
 
@@ -242,13 +273,19 @@ class MonitoredModel(Section):
     def _consistent(self) -> Self:
         unknown = sorted(set(self.validation.ranges) - set(self.features.numeric))
         if unknown:
-            raise ValueError(f"validation.ranges names {unknown}; expected numeric features: {self.features.numeric}")
+            raise FieldError(("validation", "ranges", unknown[0]), f"got {unknown}; expected numeric features: {self.features.numeric}")
         if self.outcome.column in self.features.all:
-            raise ValueError(f"outcome.column {self.outcome.column!r} is also a feature: the model would see its own label")
+            raise FieldError(
+                ("outcome", "column"),
+                f"got {self.outcome.column!r}, which is also a feature; expected another column: the model would see its own label",
+            )
         if self.log.prediction and self.task is Task.BINARY_CLASSIFICATION and not self.log.probability:
-            raise ValueError("log.prediction is given without log.probability: CBPE and ROC AUC need the probability of class 1")
+            raise FieldError(
+                ("log", "prediction"),
+                "got no log.probability beside it; expected the column with the probability of class 1: CBPE and ROC AUC need it",
+            )
         if self.replay and self.replay.start < self.reference.end:
-            raise ValueError("replay.start lies inside the reference window; expected it at or after reference.end")
+            raise FieldError(("replay", "start"), "got a day inside the reference window; expected one at or after reference.end")
         return self
 
     @property

@@ -6,9 +6,11 @@ Reads and writes: ``rollout_events``.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from resources.chunks import as_utc
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.tables import ROLLOUT_EVENTS
@@ -52,7 +54,7 @@ def append_event(
     }  # fmt: skip
     row = {**{name: _moment(value) for name, value in moments.items()}, **texts}
     row["hash"] = _hash(row)
-    frame = pd.DataFrame([row]).astype({name: "datetime64[us, UTC]" for name in moments})
+    frame = pd.DataFrame([row]).astype(dict.fromkeys(moments, "datetime64[us, UTC]"))
     lake.append(policy.model, ROLLOUT_EVENTS, frame)
 
 
@@ -84,10 +86,10 @@ def previous_version(lake: Lake, policy: MonitoredModel, version: str) -> str | 
 def _moment(value: datetime | None) -> "pd.Timestamp | None":
     import pandas as pd
 
-    return None if value is None else pd.Timestamp(value).floor("us")
+    return None if value is None else pd.Timestamp(as_utc(value)).floor("us")
 
 
-def _hash(row: dict) -> str:
+def _hash(row: Mapping[str, Any]) -> str:
     import pandas as pd
 
     content = {}

@@ -24,7 +24,9 @@ class Table:
 
 
 def _features(policy: MonitoredModel) -> dict[str, Type]:
-    return dict.fromkeys(policy.features.numeric, "double") | dict.fromkeys(policy.features.categorical, "string")
+    numbers: dict[str, Type] = dict.fromkeys(policy.features.numeric, "double")
+    texts: dict[str, Type] = dict.fromkeys(policy.features.categorical, "string")
+    return numbers | texts
 
 
 def _scores(policy: MonitoredModel) -> dict[str, Type]:
@@ -67,15 +69,10 @@ def training_sets(policy: MonitoredModel) -> Table:
 
 def held_out(policy: MonitoredModel) -> Table:
     """The identical rows both models were scored on: one row per prediction, champion beside candidate."""
-    scores = _scores(policy)
-    return Table(
-        "held_out",
-        {"chunk": "string", "prediction_id": "string", "time": "timestamp", "y_true": "double"}
-        | {f"champion_{name}": kind for name, kind in scores.items()}
-        | {f"candidate_{name}": kind for name, kind in scores.items()},
-        ("chunk",),
-        frozenset({"chunk", "prediction_id", "time", "y_true"}),
-    )
+    columns: dict[str, Type] = {"chunk": "string", "prediction_id": "string", "time": "timestamp", "y_true": "double"}
+    for side in ("champion", "candidate"):
+        columns |= {f"{side}_{name}": kind for name, kind in _scores(policy).items()}
+    return Table("held_out", columns, ("chunk",), frozenset({"chunk", "prediction_id", "time", "y_true"}))
 
 
 def reference_rows(policy: MonitoredModel) -> Table:

@@ -132,7 +132,7 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         version = lake.replace(policy.model, tables.EVALUATIONS, frame.astype(dict.fromkeys(numbers, "float64")), {"chunk": order.chunk})
         lines = [f"| {one.window} | {len(one.rows)} | {one.metrics[deciding]:.4f} |" for one in contenders]
         best = contenders[0]
-        metadata = {
+        metadata: dict[str, Any] = {
             "winning_window": best.window,
             f"held-out {deciding}": best.metrics[deciding],
             "train_rows": len(best.rows),

@@ -143,7 +143,7 @@ def build_candidate_evaluation(policy: MonitoredModel, base: Path) -> dg.AssetsD
             ),
             dg.AssetCheckResult(check_name=str(names[1]), passed=result.beats_champion, severity=severity, description=result.reason),
         ]
-        metadata = {
+        metadata: dict[str, Any] = {
             "is_accepted": int(result.is_accepted),
             "reason": result.reason,
             "champion_version": version or "none",

@@ -7,7 +7,7 @@ Reads: ``evaluations``, ``training_sets``, ``held_out``. Writes: MLflow aliases,
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -88,7 +88,9 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     scores = {f"candidate_{name}": name for name in ("y_pred", "y_pred_proba") if f"candidate_{name}" in proof}
     held_out = rows[rows["part"] == HOLDOUT].merge(proof[["prediction_id", *scores]].rename(columns=scores), on="prediction_id")
     table = tables.reference_rows(policy)
-    is_concept = bool(made) and made["inputs"]["causes"] == [str(Verdict.CONCEPT)]  # then the inputs before the onset are as good as any
+    is_concept = made is not None and made["inputs"]["causes"] == [
+        str(Verdict.CONCEPT)
+    ]  # then the inputs before the onset are as good as any
     reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
     lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     before = serving_version(lake, policy)
@@ -188,7 +190,7 @@ def build_promotion(policy: MonitoredModel) -> dg.AssetsDefinition:
         before = serving_version(lake, policy)
         version = next(one["version"] for one in registry.versions(policy.model) if one["tags"].get("model_uri") == accepted["model_uri"])
         promote(policy, lake, registry, order, version)
-        metadata = {
+        metadata: dict[str, Any] = {
             "version": int(version),
             "from_version": before or "none",
             "window": str(accepted["window"]),

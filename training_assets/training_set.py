@@ -7,7 +7,7 @@ Reads: the log source, ``rollout_events``, ``decisions``. Writes: ``training_set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -170,7 +170,7 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         rows = cut.rows.assign(chunk=order.chunk)[list(table.columns)]
         version = lake.replace(policy.model, table, rows, {"chunk": order.chunk})
         train = rows[rows["part"] == TRAIN]
-        metadata = {
+        metadata: dict[str, Any] = {
             "incident": order.incident,
             "clause": order.clause,
             "as_of": str(order.as_of),

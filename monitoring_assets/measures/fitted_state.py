@@ -7,8 +7,13 @@ what is fitted (``nanny.py``), where the bytes are kept.
 import io
 from enum import Enum
 from typing import Any
+from zipfile import BadZipFile
 
-_TRUSTED_PACKAGES = ("nannyml.", "category_encoders.", "lightgbm.", "sklearn.", "numpy.", "collections.OrderedDict")
+_TRUSTED_PACKAGE = "nannyml."
+_TRUSTED_TYPES = frozenset({
+    "category_encoders.count.CountEncoder", "category_encoders.ordinal.OrdinalEncoder", "collections.OrderedDict",
+    "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMRegressor", "numpy.dtype", "numpy.nanmean",
+})  # fmt: skip
 _HOLDERS = ("nannyml.", "category_encoders.", "sklearn.pipeline", "sklearn.compose", "sklearn.impute")
 _PANDAS = "__pandas__"
 
@@ -32,11 +37,16 @@ def load_state(state: bytes) -> Any:
     """
     import skops.io
 
-    foreign = skops.io.get_untrusted_types(data=state)
-    refused = sorted(name for name in foreign if not name.startswith(_TRUSTED_PACKAGES))
+    try:
+        foreign = skops.io.get_untrusted_types(data=state)
+    except (ValueError, KeyError, BadZipFile) as error:
+        raise UntrustedStateError(
+            "reference profile: got bytes that are no stored state; expected those of dump_state. Fit the profile again."
+        ) from error
+    refused = sorted(name for name in foreign if not name.startswith(_TRUSTED_PACKAGE) and name not in _TRUSTED_TYPES)
     if refused:
         raise UntrustedStateError(
-            f"reference profile: got types {refused}; expected only types of {_TRUSTED_PACKAGES}. Fit the profile again."
+            f"reference profile: got types {refused}; expected only types of NannyML and {sorted(_TRUSTED_TYPES)}. Fit the profile again."
         )
     return _attach(skops.io.loads(state, trusted=foreign), set())
 

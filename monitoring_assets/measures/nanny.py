@@ -49,6 +49,7 @@ def _quiet() -> Iterator[ModuleType]:
     import warnings
 
     os.environ.setdefault("NML_DISABLE_USAGE_LOGGING", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin make DLE's fit crawl on a busy machine
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import nannyml

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from resources.vocabulary import Task
@@ -38,9 +39,9 @@ def score(task: Task, metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y
         return float(metrics.recall_score(y_true, y_pred, pos_label=0, zero_division=0))
     functions = {
         "accuracy": metrics.accuracy_score,
-        "f1": metrics.f1_score,
-        "precision": metrics.precision_score,
-        "recall": metrics.recall_score,
+        "f1": partial(metrics.f1_score, zero_division=0),
+        "precision": partial(metrics.precision_score, zero_division=0),
+        "recall": partial(metrics.recall_score, zero_division=0),
         "mae": metrics.mean_absolute_error,
         "mse": metrics.mean_squared_error,
         "rmse": metrics.root_mean_squared_error,

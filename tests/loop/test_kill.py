@@ -24,7 +24,7 @@ from resources.policy import MonitoredModel
 from resources.settings import Settings
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_DAYS, _FAULT_DAY = 50, 40
+_DAYS, _FAULT_DAY = 36, 33
 #: Commits a process lives to see before it is killed: while the reference is stored, amid measuring, and near the end.
 _KILLED_AFTER_COMMITS = (3, 5, 8)
 _KNOWN_LATER = {"known_at", "scored_at", "rejected_at", "state"}

@@ -41,7 +41,7 @@ def drive(folder: Path, model: str):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # third-party warnings of a hundred steps; our own are errors in every other test
 def test_the_mis_wired_station_recovers_by_itself(tmp_path):
-    policy, settings, instance, jobs = drive(tmp_path, "weather_station")
+    policy, settings, instance, _jobs = drive(tmp_path, "weather_station")
     lake = settings.lake
     log = events(lake, policy)
     promoted = log[log["event"] == Event.PROMOTED]

@@ -308,8 +308,8 @@ def test_a_declared_zone_does_not_move_times_that_carry_their_own(read, write):
     assert read(frame, write, log={"timezone": "America/New_York"}).accepted["time"].tolist() == list(frame["at"])
 
 
-def test_an_unknown_zone_is_an_error_of_the_log(read):
-    with pytest.raises(LogSourceError, match="Middle/Earth"):
+def test_an_unknown_zone_is_refused_in_the_declaration(read):
+    with pytest.raises(ValueError, match="got 'Middle/Earth'; expected an IANA time zone"):
         read(plain_log(), log={"timezone": "Middle/Earth"})
 
 

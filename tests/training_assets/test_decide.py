@@ -1,5 +1,6 @@
 """``decide`` is a pure fold: named clauses, boundaries, no hidden state."""
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -138,7 +139,7 @@ def test_it_never_fires_more_often_than_the_cooldown_allows_nor_without_harm(ver
     own = policy()
     _, fired = fold(own, verdicts)
     days = [int((one.as_of - START) / DAY) for one in fired]
-    assert all(later - earlier >= 3 for earlier, later in zip(days, days[1:], strict=False))
+    assert all(later - earlier >= 3 for earlier, later in itertools.pairwise(days))
     assert len(fired) <= sum(verdict in own.retrain.on for verdict in verdicts)
 
 
