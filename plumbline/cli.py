@@ -159,12 +159,12 @@ def rollback(
 
 @app.command()
 def schema() -> None:
-    """Write the JSON Schema of a declaration to models/schema.json, for editors."""
-    from resources.catalogue import json_schema
+    """Write the JSON Schema of a declaration for editors, and the table of its fields."""
+    from resources.catalogue import declaration_table, json_schema
 
-    file = Settings.from_environment().models / "schema.json"
-    file.write_text(json_schema(), encoding="utf-8")
-    console.print(f"written to {file}")
+    for file, text in ((PROJECT / "models" / "schema.json", json_schema()), (PROJECT / "docs" / "declaration.md", declaration_table())):
+        file.write_text(text, encoding="utf-8")
+        console.print(f"written: {file.relative_to(PROJECT)}")
 
 
 def main() -> None:
