@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"ratio of the whole run to the measuring: {wall['dagster'] / wall['direct']:.2f} wall, {cpu['dagster'] / cpu['direct']:.2f} CPU")
     added = wall["dagster"] - wall["direct"]
     result = {
-        "bound": f"orchestration of {_CHUNKS} chunks at most {_BOUND_SECONDS:.0f} wall seconds",
+        "repeats": options.repeats, "bound": f"orchestration of {_CHUNKS} chunks at most {_BOUND_SECONDS:.0f} wall seconds",
         "orchestration_wall_s": added, "orchestration_cpu_s": cpu["dagster"] - cpu["direct"],
         "wall_s": wall, "cpu_s": cpu, "stage_wall_s": stages,
     }  # fmt: skip

@@ -100,7 +100,9 @@ def dev(
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(PROJECT / "dagster.yaml", dagster_home / "dagster.yaml")
-    os.environ.update({"DAGSTER_HOME": str(dagster_home), "PLUMBLINE_HOME": str(home), "PYTHONWARNINGS": "ignore"})
+    event_log = dagster_home / "history" / "runs"  # where Dagster's own class keeps it
+    own = {"DAGSTER_HOME": dagster_home, "PLUMBLINE_HOME": home, "PLUMBLINE_EVENT_LOG": event_log, "PYTHONWARNINGS": "ignore"}
+    os.environ.update({name: str(value) for name, value in own.items()})
     binary = str(Path(sys.executable).parent / "dagster")
     import subprocess
 
