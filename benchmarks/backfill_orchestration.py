@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import chunk_key, conclude, median, policy_of, quiet, run, step_seconds, table, temporary_folder, write_models
+from common import chunk_key, conclude, median, policy_of, quiet, run, sqlite_instance, step_seconds, table, temporary_folder, write_models
 
 _BOUND_SECONDS = 20.0
 _CHUNKS = 200
@@ -26,13 +26,10 @@ _CHUNKS = 200
 
 def _with_dagster(home: Path, models: Path, chunks: Sequence[str]) -> tuple[Callable[[], str], object]:
     """The range run as a thunk that gives its run id, and its instance."""
-    import dagster as dg
-
     from monitoring_assets.definitions import build_defs
     from resources.settings import Settings
 
-    (home / "dagster").mkdir(parents=True)
-    instance = dg.DagsterInstance.local_temp(str(home / "dagster"))
+    instance = sqlite_instance(home / "dagster")
     defs = build_defs(Settings.of(home, models))
     run(defs, instance, "reference")
     return lambda: run(defs, instance, "monitor", chunks).run_id, instance

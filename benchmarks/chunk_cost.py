@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import chunk_key, conclude, median, policy_of, quiet, run, step_seconds, table, temporary_folder, write_models
+from common import chunk_key, conclude, median, policy_of, quiet, run, sqlite_instance, step_seconds, table, temporary_folder, write_models
 
 _BOUND = 1.3
 _SHORT, _LONG = 60, 600
@@ -37,14 +37,11 @@ class Case:
 
 
 def _prepare(name: str, home: Path, models: Path, n_history: int) -> Case:
-    import dagster as dg
-
     from monitoring_assets.definitions import build_defs
     from resources.settings import Settings
 
-    (home / "dagster").mkdir(parents=True)
     settings = Settings.of(home, models)
-    instance = dg.DagsterInstance.local_temp(str(home / "dagster"))
+    instance = sqlite_instance(home / "dagster")
     case = Case(name, n_history, settings, build_defs(settings), instance)
     run(case.defs, instance, "reference")
     run(case.defs, instance, "monitor", [chunk_key(index) for index in range(n_history)])
@@ -53,14 +50,12 @@ def _prepare(name: str, home: Path, models: Path, n_history: int) -> Case:
 
 def _copy(case: Case, name: str, home: Path, models: Path) -> Case:
     """The same installation a second time."""
-    import dagster as dg
-
     from monitoring_assets.definitions import build_defs
     from resources.settings import Settings
 
     shutil.copytree(case.settings.home, home)
     settings = Settings.of(home, models)
-    return Case(name, case.n_history, settings, build_defs(settings), dg.DagsterInstance.local_temp(str(home / "dagster")))
+    return Case(name, case.n_history, settings, build_defs(settings), sqlite_instance(home / "dagster"))
 
 
 def _commit_one_by_one(case: Case) -> None:

@@ -95,6 +95,15 @@ def write_models(folder: Path, n_chunks: int, *, seed: int = 0) -> Path:
     return folder
 
 
+def sqlite_instance(folder: Path) -> "dg.DagsterInstance":
+    """A Dagster instance on SQLite files in ``folder``, with the event log of the shipped ``dagster.yaml``."""
+    import dagster as dg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shipped = {"module": "resources.event_log", "class": "KeptEngineSqliteEventLogStorage", "config": {"base_dir": str(folder / "history")}}
+    return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": shipped})
+
+
 def policy_of(settings: "Settings") -> "MonitoredModel":
     """The declared model of a folder written by ``write_models``."""
     from resources.catalogue import load_catalogue

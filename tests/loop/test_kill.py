@@ -38,12 +38,19 @@ def backfill(home: Path, models: Path) -> None:
     policy = _policy(models)
     last = policy.cadence.shift(policy.cadence.key(policy.reference.end), _DAYS - 31)
     tags = range_tags([policy.cadence.key(policy.reference.end), last])
-    (home / "dagster").mkdir(parents=True, exist_ok=True)
-    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
+    with _instance(home) as instance:
         defs = build_defs(settings)
         for purpose in ("reference", "monitor", "realize"):
             job = defs.resolve_job_def(f"{policy.model}__{purpose}")
             assert job.execute_in_process(instance=instance, tags={} if purpose == "reference" else tags).success
+
+
+def _instance(home: Path) -> dg.DagsterInstance:
+    """SQLite files with the event log of the shipped ``dagster.yaml``."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shipped = {"module": "resources.event_log", "class": "KeptEngineSqliteEventLogStorage", "config": {"base_dir": str(folder / "history")}}
+    return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": shipped})
 
 
 def _policy(models: Path) -> MonitoredModel:
@@ -178,7 +185,7 @@ def test_a_half_written_file_is_never_read(undisturbed_and_killed: tuple[Path, P
 @pytest.mark.xdist_group("kill")
 def test_a_trigger_that_lost_its_cursor_asks_for_the_same_run_again(undisturbed_and_killed: tuple[Path, Path], models: Path) -> None:
     killed = undisturbed_and_killed[1]
-    with dg.DagsterInstance.local_temp(str(killed / "dagster")) as instance:
+    with _instance(killed) as instance:
         first, again = _tick(killed, models, instance), _tick(killed, models, instance)
     assert len(first) == len(again) == 1
     assert first[0].run_key == again[0].run_key
