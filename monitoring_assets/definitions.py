@@ -5,7 +5,7 @@ from functools import partial
 
 import dagster as dg
 
-from monitoring_assets import drift, performance, production_log, reference, validation, verdict
+from monitoring_assets import drift, maintenance, performance, production_log, reference, validation, verdict
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
 from monitoring_assets.measures.registry import CATEGORICAL, ESTIMATORS, MULTIVARIATE, NUMERIC, metric_names
@@ -70,9 +70,12 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     looking = [job for policy in policies for job in (monitor_job(policy), outcomes_job(policy))]
     fitting = [reference_job(policy) for policy in policies]
     return dg.Definitions(
-        assets=[asset for policy in policies for asset in family(policy, settings)],
+        assets=[*(asset for policy in policies for asset in family(policy, settings)), maintenance.build_compaction(policies)],
         jobs=[*looking, *fitting],
-        schedules=[schedule for policy in policies for schedule in (build_schedule(policy), build_outcomes_schedule(policy))],
+        schedules=[
+            *(schedule for policy in policies for schedule in (build_schedule(policy), build_outcomes_schedule(policy))),
+            maintenance.build_compaction_schedule(),
+        ],
         sensors=[build_arrivals_sensor(policies, looking), build_promotions_sensor(policies, fitting)],
         resources={"lake": settings.lake, **(resource_overrides or {})},
         executor=dg.in_process_executor,

@@ -134,9 +134,16 @@ class Lake(dg.ConfigurableResource["Lake"]):
         return f"{table.name}@{version}[{_predicate(where or {})}]"
 
     def compact(self, model: str, table: Table) -> dict[str, Any]:
-        """Merge the small files of ``table``; no version is removed."""
-        target = self._open(model, table)
-        return dict(target.optimize.compact()) if target else {}
+        """Merge the small files of ``table`` in one commit; no version is removed, so none that a model names is lost."""
+        done: dict[str, Any] = {}
+
+        def commit() -> int:
+            target = self._open(model, table)
+            done.update(target.optimize.compact() if target else {})
+            return 0
+
+        _retried(commit)
+        return done
 
     def _files(self, model: str, table: Table, where: Where | None, version: int | None) -> list[str]:
         target = self._open(model, table, version=version)

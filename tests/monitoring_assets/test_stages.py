@@ -215,3 +215,16 @@ def test_pictures_and_numbers_are_in_the_metadata(tmp_path, instance):
     assert 0.5 < metadata["estimated_performance"]["estimated roc_auc"].value < 1
     assert metadata["drift_report"]["drifted_features"].value >= 1
     assert "| **breach** |" in metadata["verdict"]["measurements"].value
+
+
+def test_compaction_merges_files_and_changes_no_row(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log())
+    for chunk in ("2024-02-05", "2024-02-06", "2024-02-05"):
+        platform.run("monitor", chunk)
+    before = platform.lake.read("shop", tables.OUTCOMES).sort_values("prediction_id").reset_index(drop=True)
+    result = platform.defs.resolve_job_def("__ASSET_JOB").execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey(["lake", "compaction"])]
+    )
+    assert result.success
+    after = platform.lake.read("shop", tables.OUTCOMES).sort_values("prediction_id").reset_index(drop=True)
+    pd.testing.assert_frame_equal(before, after)
