@@ -100,7 +100,11 @@ def sqlite_instance(folder: Path) -> "dg.DagsterInstance":
     import dagster as dg
 
     folder.mkdir(parents=True, exist_ok=True)
-    shipped = {"module": "resources.event_log", "class": "KeptEngineSqliteEventLogStorage", "config": {"base_dir": str(folder / "history")}}
+    shipped = {
+        "module": "resources.event_log",
+        "class": "KeptEngineSqliteEventLogStorage",
+        "config": {"base_dir": str(folder / "history" / "runs")},
+    }
     return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": shipped})
 
 

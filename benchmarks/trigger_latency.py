@@ -145,7 +145,7 @@ def _holding_up(instance: "dg.DagsterInstance", model: str, requested: float, la
 def _observe(home: Path, timeout: float) -> list[Reaction]:
     import dagster as dg
 
-    os.environ["PLUMBLINE_EVENT_LOG"] = str(home / "dagster" / "history")  # the shipped dagster.yaml asks for it
+    os.environ["PLUMBLINE_EVENT_LOG"] = str(home / "dagster" / "history" / "runs")  # the shipped dagster.yaml asks for it
     with _platform(home) as process:
         deadline = time.monotonic() + timeout
         while not (home / "dagster" / "history" / "runs.db").exists():

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from resources.settings import Settings
-from resources.vocabulary import TAG_MODEL
 
 RUN_KEY = "dagster/run_key"
 
@@ -89,6 +88,3 @@ class Driver:
 def _range(request: dg.RunRequest) -> str:
     start, end = (request.tags.get(f"dagster/asset_partition_range_{side}", "") for side in ("start", "end"))
     return f"{start} to {end}" if start else ""
-
-
-__all__ = ["RUN_KEY", "TAG_MODEL", "Driver"]

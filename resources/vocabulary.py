@@ -105,6 +105,8 @@ class Event(StrEnum):
 
 #: Run tags that travel from the trigger to every step of the retraining run.
 TAG_MODEL = "plumbline/model"
+#: Runs that carry the same lane keep their order (``dagster.yaml``); a retraining carries none and starts at once.
+TAG_LANE = "plumbline/lane"
 TAG_INCIDENT = "plumbline/incident"
 TAG_CLAUSE = "plumbline/clause"
 TAG_AS_OF = "plumbline/as_of"

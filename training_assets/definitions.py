@@ -8,7 +8,7 @@ from resources.catalogue import load_catalogue, require_known
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.settings import Settings
-from resources.vocabulary import Stage
+from resources.vocabulary import TAG_LANE, Stage
 from training_assets import candidate, gates, rollout, scoring, training_set, trigger
 from training_assets.asset import asset_job
 from training_assets.recipes import RECIPES
@@ -49,10 +49,18 @@ def build_defs(
     policies = [declaration.policy for declaration in declarations]
     served = [policy for policy in policies if policy.log.is_scored_here]
     retrain = [
-        asset_job(policy, "retrain", _RETRAIN, "Train, prove, register and promote, or reject.", {"dagster/max_retries": "1"})
+        asset_job(
+            policy,
+            "retrain",
+            _RETRAIN,
+            "Train, prove, register and promote, or reject.",
+            {"dagster/max_retries": "1", "dagster/priority": "10"},
+        )
         for policy in policies
     ]
-    score = [asset_job(policy, "score", [Stage.SCORED_BATCH], "The champion scores a chunk.") for policy in served]
+    score = [
+        asset_job(policy, "score", [Stage.SCORED_BATCH], "The champion scores a chunk.", {TAG_LANE: policy.model}) for policy in served
+    ]
     return dg.Definitions(
         assets=[asset for policy in policies for asset in family(policy, settings)],
         jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies)],

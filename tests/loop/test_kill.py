@@ -49,7 +49,11 @@ def _instance(home: Path) -> dg.DagsterInstance:
     """SQLite files with the event log of the shipped ``dagster.yaml``."""
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    shipped = {"module": "resources.event_log", "class": "KeptEngineSqliteEventLogStorage", "config": {"base_dir": str(folder / "history")}}
+    shipped = {
+        "module": "resources.event_log",
+        "class": "KeptEngineSqliteEventLogStorage",
+        "config": {"base_dir": str(folder / "history" / "runs")},
+    }
     return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": shipped})
 
 
