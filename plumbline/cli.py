@@ -13,26 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from resources.quiet import settle
 from resources.settings import PROJECT, Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps production models true.", pretty_exceptions_enable=False)
 console = Console()
 
-_OFF = {
-    "NML_DISABLE_USAGE_LOGGING": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "DAGSTER_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 #: Runs one demo takes, measured; only for the progress bar.
 _EXPECTED_RUNS = 255
-
-
-def _prepare_environment() -> None:
-    for name, value in _OFF.items():
-        os.environ.setdefault(name, value)
 
 
 def _quiet() -> None:
@@ -139,7 +127,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def rollback(
     model: Annotated[str, typer.Argument(help="Name of the monitored model.")],
     reason: Annotated[str, typer.Option(help="Why; kept in rollout_events.")],
-    approved_by: Annotated[str, typer.Option(help="Who; kept in rollout_events.")] = os.environ.get("USER", "unknown"),
+    approved_by: Annotated[str, typer.Option(envvar="USER", help="Who; kept in rollout_events.")] = "unknown",
     to_version: Annotated[str | None, typer.Option(help="An earlier champion; the previous one if absent.")] = None,
 ) -> None:
     """Restore the previous champion and record it."""
@@ -171,7 +159,7 @@ def schema() -> None:
 
 def main() -> None:
     """Entry point: nothing phones home, then the command."""
-    _prepare_environment()
+    settle()
     app()
 
 

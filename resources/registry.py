@@ -3,7 +3,6 @@
 Belongs here: every call to MLflow. Does not: deciding which version should serve (``training_assets``).
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from resources.quiet import settle
 from resources.vocabulary import Alias
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ class Registry(dg.ConfigurableResource["Registry"]):
     @contextmanager
     def client(self) -> Iterator["MlflowClient"]:
         """A client of the store; the first process to come creates it, the others wait."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-        os.environ.setdefault("DO_NOT_TRACK", "true")
-        os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+        settle()
         import warnings
 
         with warnings.catch_warnings():

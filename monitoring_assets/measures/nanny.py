@@ -3,7 +3,6 @@
 Belongs here: building calculators, preparing frames so that NannyML drops nothing, one long result shape. Does not: storage.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from resources.policy import Limit, MonitoredModel
+from resources.quiet import settle
 from resources.vocabulary import Kind, Task
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def _quiet() -> Iterator[ModuleType]:
     import logging
     import warnings
 
-    os.environ.setdefault("NML_DISABLE_USAGE_LOGGING", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin make DLE's fit crawl on a busy machine
+    settle()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import nannyml

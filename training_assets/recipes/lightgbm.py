@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from resources.policy import MonitoredModel
+from resources.quiet import settle
 from resources.vocabulary import Task
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class LightGBM:
 
     def fit(self, policy: MonitoredModel, rows: "pd.DataFrame") -> Any:
         """Fit a Booster on ``(n_rows, features + y_true)``; categories unseen later count as missing."""
+        settle()
         import lightgbm
 
         parameters = dict(self.parameters(policy))

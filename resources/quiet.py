@@ -1,0 +1,22 @@
+"""Environment of third-party libraries: nothing phones home, nothing unpickles, no thread spins while it waits.
+
+Set inside functions just before such a library is first imported, and by the command line for all its children.
+"""
+
+import os
+
+SETTINGS = {
+    "NML_DISABLE_USAGE_LOGGING": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DAGSTER_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while waiting make a LightGBM fit crawl on a busy machine
+}
+
+
+def settle() -> None:
+    """Set what is not set already; what a person has set stays."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
