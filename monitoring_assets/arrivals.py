@@ -6,14 +6,13 @@ Reads: materialization events, table partitions.
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 import dagster as dg
 
 from monitoring_assets.jobs import AssetJob, job_name
 from monitoring_assets.stage import key
 from resources import tables
-from resources.clock import now
+from resources.clock import now, unmonitored_chunks
 from resources.lake import Lake
 from resources.partitions import consecutive, range_tags
 from resources.policy import MonitoredModel
@@ -69,11 +68,15 @@ def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[Ass
             scored_id, logged_id = cursor.get(policy.model, [0, 0])
             scored, new_scored_id = _new_events(context.instance, key(policy, Stage.SCORED_BATCH), scored_id)
             logged, new_logged_id = _new_events(context.instance, key(policy, Stage.PREDICTION_LOG), logged_id)
-            # the new chunk is judged first: its verdict is what the decision is named after
-            for group in consecutive(policy, [chunk for chunk in scored if chunk]):
-                requests.append(_request(policy, "monitor", group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}"))
-            if scored or logged:
-                requests += _outcome_requests(policy, lake)
+            try:
+                # the new chunk is judged first: its verdict is what the decision is named after
+                for group in consecutive(policy, [chunk for chunk in scored if chunk]):
+                    requests.append(_request(policy, "monitor", group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}"))
+                if scored or logged:
+                    requests += _outcome_requests(policy, lake)
+            except Exception:  # one model's trouble must not stop the others; its cursor stays, so it is tried again
+                context.log.exception(f"{policy.model}: arrivals could not be read and are tried again at the next tick")
+                continue
             cursor[policy.model] = [new_scored_id, new_logged_id]
         return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
 
@@ -104,13 +107,8 @@ def build_promotions_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[A
     return new_champions
 
 
-def newest_closed_chunk(policy: MonitoredModel, moment: datetime) -> str:
-    """The newest chunk that has ended by ``moment``."""
-    return policy.cadence.shift(policy.cadence.key(moment), -1)
-
-
 def build_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
-    """Monitor a chunk when it ends, for logs that carry their predictions."""
+    """Monitor each chunk when it ends, and those that were missed, for logs that carry their predictions."""
 
     @dg.schedule(
         name=f"{policy.model}__every_{policy.chunk}",
@@ -120,13 +118,15 @@ def build_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Monitors each chunk ({policy.chunk}) when it ends.",
     )
-    def monitor_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def monitor_schedule(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
         if policy.replay:
             return dg.SkipReason("a replayed log is driven by the replay clock of the training location")
         if policy.log.is_scored_here:
             return dg.SkipReason("the champion scores this log first; the sensor log_arrivals follows the scored batch")
-        chunk = newest_closed_chunk(policy, context.scheduled_execution_time)
-        return dg.RunRequest(run_key=f"{policy.model}/monitor/{chunk}", partition_key=chunk)
+        missed = unmonitored_chunks(policy, lake, context.scheduled_execution_time)
+        tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
+        groups = consecutive(policy, missed)
+        return [_request(policy, "monitor", group, f"{policy.model}/monitor/{group[0]}/{tick}", named=False) for group in groups]
 
     return monitor_schedule
 

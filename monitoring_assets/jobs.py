@@ -7,7 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from monitoring_assets.stage import key
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_LANE, TAG_MODEL, Stage
+from resources.vocabulary import RETRIED, TAG_LANE, TAG_MODEL, Stage
 
 AssetJob = UnresolvedAssetJobDefinition
 
@@ -30,7 +30,7 @@ def _job(policy: MonitoredModel, purpose: str, stages: tuple[Stage, ...], descri
         return dg.define_asset_job(
             job_name(policy, purpose),
             selection=dg.AssetSelection.assets(*(key(policy, stage) for stage in stages)),
-            tags={TAG_MODEL: policy.model, TAG_LANE: policy.model},
+            tags={TAG_MODEL: policy.model, TAG_LANE: policy.model, **RETRIED},
             description=description,
         )
 

@@ -17,10 +17,14 @@ from resources.clock import now
 from resources.lake import Lake
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
-from resources.vocabulary import Check, Stage
+from resources.vocabulary import Check, Kind, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: Subject of the line that says how many rows of a chunk have an outcome.
+LABELLED = "outcomes"
 
 
 def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", name: Check, word: str, absent: str) -> ChunkReport:
@@ -70,16 +74,32 @@ def build_estimated_performance(policy: MonitoredModel, base: Path) -> dg.Assets
     )
 
 
+def _labelled_shares(due: list[str], rows: "pd.DataFrame", labelled: "pd.DataFrame") -> "pd.DataFrame":
+    """Share of rows with an outcome, one line per chunk that is due: it also says that the chunk was looked at."""
+    import pandas as pd
+
+    sizes, known = rows.groupby("chunk").size(), labelled.groupby("chunk").size()
+    shares = [known.get(chunk, 0) / sizes[chunk] if chunk in sizes.index else 0.0 for chunk in due]
+    frame = pd.DataFrame({"chunk": due, "value": shares, "n_rows": [int(sizes.get(chunk, 0)) for chunk in due]})
+    frame = frame.assign(kind=str(Kind.DATA_QUALITY), method="labelled_share", subject=LABELLED, breach=False)
+    numbers = ["standard_error", "lower_limit", "upper_limit"]
+    return frame.assign(**dict.fromkeys(numbers, float("nan")))
+
+
 def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """Realized performance of chunks whose outcomes are complete."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        import pandas as pd
+
         present = now(policy, lake)
         due = [chunk for chunk in chunks if policy.outcome_due(chunk) <= present]
         rows = sound_rows(lake, policy, due) if due else sound_rows(lake, policy, chunks).iloc[:0]
         outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1]))
         labelled = rows.merge(outcomes, on="prediction_id", how="inner")
         long = measure_chunks(lake, policy, base, ["realized"], labelled)
+        parts = [frame for frame in (long, _labelled_shares(due, rows, labelled)) if len(frame)]
+        long = pd.concat(parts, ignore_index=True) if parts else long
         version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, served_versions(labelled))
         groups, reports = dict(list(long.groupby("chunk"))), {}
         shares = labelled.groupby("chunk").size() / rows.groupby("chunk").size()
@@ -87,7 +107,8 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
             absent = (
                 f"not judged: outcomes are due on {policy.outcome_due(chunk):%Y-%m-%d}" if chunk not in due else "no outcome has arrived"
             )
-            report = _chunk_report(policy, groups.get(chunk, long.iloc[:0]), Check.REALIZED_PERFORMANCE, "realized", absent)
+            own = groups.get(chunk, long.iloc[:0])
+            report = _chunk_report(policy, own[own["subject"] != LABELLED], Check.REALIZED_PERFORMANCE, "realized", absent)
             reports[chunk] = ChunkReport({**report.metadata, "labelled_share": float(shares.get(chunk, 0.0))}, report.checks)
         return StageReport(reports, version, {"performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE)})
 

@@ -17,15 +17,13 @@ from resources import tables
 from resources.chunks import parse_duration
 from resources.clock import now
 from resources.lake import Lake
-from resources.log_source import UNDATED, LogRows, read_log
+from resources.log_source import SUPERSEDED, UNDATED, LogRows, read_log
 from resources.outcomes import observed_at
 from resources.policy import MonitoredModel
 from resources.vocabulary import EXTERNAL, Check, Kind, Role, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SUPERSEDED = "superseded by a later write of the same prediction id"
 
 
 def with_scores(policy: MonitoredModel, rows: "pd.DataFrame", scores: "pd.DataFrame | None") -> tuple["pd.DataFrame", "pd.DataFrame"]:
@@ -45,7 +43,7 @@ def with_scores(policy: MonitoredModel, rows: "pd.DataFrame", scores: "pd.DataFr
         version = rows["model_version"].fillna(EXTERNAL) if "model_version" in rows else EXTERNAL
         served = rows.assign(model_version=version, scored_at=rows["written_at"], role=str(Role.CHAMPION))
         return served[columns], rows.iloc[:0]
-    joined = rows.drop(columns=["model_version"], errors="ignore").merge(scores.drop(columns="chunk"), on="prediction_id", how="left")
+    joined = rows.drop(columns=["model_version"], errors="ignore").merge(scores, on=["chunk", "prediction_id"], how="left")
     is_scored = joined["model_version"].notna()
     return joined.loc[is_scored, columns], pd.DataFrame(joined.loc[~is_scored])
 
@@ -82,14 +80,15 @@ def _require_scored(policy: MonitoredModel, scores: "pd.DataFrame", rows: "pd.Da
 def _chunk_report(
     policy: MonitoredModel, chunk: str, accepted: "pd.DataFrame", rejected: "pd.DataFrame", n_late: int
 ) -> tuple[ChunkReport, float]:
-    broken = rejected[rejected["reason"] != _SUPERSEDED]
+    broken = rejected[rejected["reason"] != SUPERSEDED]
     n_rows = len(accepted) + len(broken)
     share = len(broken) / n_rows if n_rows else 0.0
     limit = policy.validation.rejected_share
     worst = broken["reason"].str.slice(0, 120).value_counts().head(5)
     newest = accepted["time"].max() if len(accepted) else None
-    deadline = policy.cadence.end(chunk) - parse_duration(policy.validation.freshness) - policy.cadence.step * 0
-    is_fresh = newest is not None and newest >= min(deadline, policy.cadence.end(chunk))
+    start, end = policy.cadence.start(chunk), policy.cadence.end(chunk)
+    deadline = max(end - parse_duration(policy.validation.freshness), start + (end - start) / 2)
+    is_fresh = newest is not None and newest >= deadline
     checks = [
         CheckReport(
             Check.DATA_CONTRACT,

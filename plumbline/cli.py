@@ -96,8 +96,12 @@ def dev(
 
     # two processes that initialise a fresh SQLite home at once can corrupt it: the first touch is alone
     subprocess.run([binary, "instance", "info"], check=True, stdout=subprocess.DEVNULL, cwd=PROJECT)  # noqa: S603 - our own interpreter's dagster
+    from plumbline.leftovers import end_left_over_runs
     from resources.registry import Registry
 
+    ended = end_left_over_runs()
+    if ended:
+        console.print(f"{ended} runs of a session that was killed are marked as failed and tried again")
     with Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root).client():
         pass
     console.print(f"Plumbline opens on http://{host}:{port} — the weather station's fault is found and repaired within minutes.")

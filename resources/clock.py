@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 from resources.chunks import parse_duration
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.tables import DECISIONS, scored_batches
+from resources.tables import DECISIONS, MEASUREMENTS, scored_batches
+from resources.vocabulary import Stage
+
+
+def unmonitored_chunks(policy: MonitoredModel, lake: Lake, moment: datetime) -> list[str]:
+    """Chunks since the reference that have ended by ``moment`` and were never ingested, oldest first."""
+    where = {"stage": str(Stage.PREDICTION_LOG)}
+    ingested = set(lake.partitions(policy.model, MEASUREMENTS, "chunk", where))
+    return [chunk for chunk in policy.cadence.keys_between(policy.reference.end, moment) if chunk not in ingested]
 
 
 def now(policy: MonitoredModel, lake: Lake) -> datetime:

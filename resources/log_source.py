@@ -6,7 +6,7 @@ Reads: the declared log source. Writes: nothing; callers store what is returned.
 
 import difflib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Chunk name of rejected rows whose time cannot be read, so that no chunk claims them.
 UNDATED = "undated"
+SUPERSEDED = "superseded by a later write of the same prediction id"
 #: A time of day that ends in Z or an offset such as +02:00.
 _OFFSET = r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$"
 
@@ -47,7 +48,7 @@ def quote(name: str) -> str:
 
 
 def read_log(policy: MonitoredModel, base: Path, start: datetime, end: datetime, *, undated: bool = False) -> LogRows:
-    """Read the rows with ``start <= time < end``; the last write of a prediction id wins.
+    """Read the rows with ``start <= time < end``; within a chunk the last write of a prediction id wins.
 
     Args:
         policy: declares source, columns and features.
@@ -76,22 +77,6 @@ def read_log(policy: MonitoredModel, base: Path, start: datetime, end: datetime,
             window = f"({window}) OR {moment} IS NULL"
         frame = connection.sql(_sorting_query(policy, moment, types, window)).df()
     return _split(policy, frame)
-
-
-def newest_row_time(policy: MonitoredModel, base: Path) -> datetime | None:
-    """Moment of the newest row of the log, UTC; ``None`` for an empty log. Raises LogSourceError as ``read_log``."""
-    import duckdb
-
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        source = _open_source(connection, policy.log, base)
-        types = dict(zip(source.columns, map(str, source.types), strict=True))
-        _require_columns(policy, types)
-        _require_zone(connection, policy.log, types)
-        row = connection.execute(f"SELECT epoch_us(max({_moment(policy.log, types)})) FROM source").fetchone()
-    if row is None or row[0] is None:
-        return None
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row[0])
 
 
 def _open_source(connection: "duckdb.DuckDBPyConnection", log: LogSource, base: Path) -> "duckdb.DuckDBPyRelation":
@@ -130,15 +115,25 @@ def _require_columns(policy: MonitoredModel, types: dict[str, str]) -> None:
 
 
 def _moment(log: LogSource, types: dict[str, str]) -> str:
-    """SQL for the moment of a row in UTC: its own offset if it has one, else the declared zone."""
-    column, kind = quote(log.time), types[log.time]
-    if "WITH TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ"):
+    """SQL for the moment of a row in UTC. Raises LogSourceError for a type that needs a zone where none is declared."""
+    kind = types[log.time]
+    if log.timezone is None and kind != "VARCHAR" and not _has_zone(kind):
+        raise LogSourceError(_no_zone(log, f"of type {kind} without a time zone"))
+    return _instant(log, log.time, kind)
+
+
+def _has_zone(kind: str) -> bool:
+    return "WITH TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
+
+
+def _instant(log: LogSource, name: str, kind: str) -> str:
+    """SQL for a column of moments in UTC: its own offset where it has one, else the declared zone."""
+    column = quote(name)
+    if _has_zone(kind):
         return f"CAST({column} AS TIMESTAMPTZ)"
-    has_offset = f"regexp_matches(trim({column}), '{_OFFSET}')" if kind == "VARCHAR" else "false"
     if log.timezone is None:
-        if kind != "VARCHAR":
-            raise LogSourceError(_no_zone(log, f"of type {kind} without a time zone"))
         return f"TRY_CAST({column} AS TIMESTAMPTZ)"
+    has_offset = f"regexp_matches(trim({column}), '{_OFFSET}')" if kind == "VARCHAR" else "false"
     naive = f"timezone('{_plain(log.timezone)}', TRY_CAST({column} AS TIMESTAMP))"
     return f"CASE WHEN {has_offset} THEN TRY_CAST({column} AS TIMESTAMPTZ) ELSE {naive} END"
 
@@ -188,11 +183,11 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
             rules.append(f"WHEN {_number(name)} IS NULL THEN {_reason(name, 'a prediction in every row')}")
     if log.probability:
         rules.append(f"WHEN {_number(log.probability)} NOT BETWEEN 0 AND 1 THEN {_reason(log.probability, 'a probability in [0, 1]')}")
-    written = quote(log.written_at) if log.written_at else "NULL"
+    written = _instant(log, log.written_at, types[log.written_at]) if log.written_at else "CAST(NULL AS TIMESTAMPTZ)"
     columns = [
         f"{_text(log.id)} AS prediction_id",
         f"{moment} AS time",
-        f"TRY_CAST({written} AS TIMESTAMPTZ) AS written_at",
+        f"{written} AS written_at",
         *(f"{_number(column)} AS {quote(name)}" for name, column in numbers.items()),
         *(f"{_text(name)} AS {quote(name)}" for name in policy.features.categorical),
         *([f"{_text(log.model_version)} AS model_version"] if log.model_version else []),
@@ -216,9 +211,10 @@ def _reason(name: str, expected: str) -> str:
 def _split(policy: MonitoredModel, frame: "pd.DataFrame") -> LogRows:
     good = frame["reason"].isna()
     ordered = frame[good].sort_values(["written_at", "_plumbline_position"], na_position="first", kind="stable")
-    superseded = ordered[ordered.duplicated("prediction_id", keep="last")]
+    chunks = ordered["time"].map(policy.cadence.key).astype(object)
+    superseded = ordered[ordered.assign(chunk=chunks).duplicated(["chunk", "prediction_id"], keep="last")]
     accepted = ordered.drop(superseded.index).sort_values("_plumbline_position", kind="stable")
-    superseded = superseded.assign(reason="superseded by a later write of the same prediction id")
+    superseded = superseded.assign(reason=SUPERSEDED)
     keep = ["prediction_id", "time", "reason", "row"]
     import pandas as pd
 

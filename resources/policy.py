@@ -5,7 +5,7 @@ up methods or recipes (their registries do that when definitions load), Dagster.
 """
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -24,10 +24,13 @@ def _to_utc(value: object) -> object:
     if isinstance(value, datetime):
         return as_utc(value)
     if isinstance(value, str):
-        return as_utc(datetime.fromisoformat(value))
-    if hasattr(value, "year"):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)  # type: ignore[attr-defined]
-    return value
+        try:
+            return as_utc(datetime.fromisoformat(value))
+        except ValueError as error:
+            raise ValueError(f"got {value!r}; expected a day or moment such as 2024-01-31") from error
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    raise ValueError(f"got {value!r}; expected a day or moment such as 2024-01-31")
 
 
 Duration = Annotated[str, AfterValidator(_check_duration), Field(examples=["30d", "4y"])]
@@ -89,9 +92,11 @@ class LogSource(Section):
         if len(given) != 1:
             raise ValueError(f"got {given or 'no source'}; expected exactly one of parquet, csv, duckdb")
         if bool(self.duckdb) != bool(self.table):
-            raise ValueError("duckdb and table go together: name the database file and the table inside it")
+            raise ValueError(
+                f"got duckdb {self.duckdb!r} and table {self.table!r}; expected both: the database file and the table inside it"
+            )
         if self.probability and not self.prediction:
-            raise ValueError("probability is given without prediction: name the column of the served prediction too")
+            raise ValueError("got probability without prediction; expected the column of the served prediction too")
         return self
 
     @property
@@ -169,7 +174,7 @@ class Validation(Section):
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="Physical range of a feature.")
     out_of_range_share: float = Field(0.01, ge=0, le=1)
     minimum_rows: int = Field(30, ge=1, description="A smaller chunk is undecided, not healthy.")
-    freshness: Duration = Field("2d", description="How old the newest row may be beyond one chunk.")
+    freshness: Duration = Field("2d", description="Longest silence at the end of a chunk, at most half the chunk.")
 
 
 class Drift(Section):
@@ -195,7 +200,7 @@ class Retrain(Section):
     """When and how a new candidate is trained."""
 
     enabled: bool = True
-    on: list[Verdict] = [Verdict.COVARIATE_HARMFUL, Verdict.CONCEPT]
+    on: list[Literal[Verdict.COVARIATE_HARMFUL, Verdict.CONCEPT]] = [Verdict.COVARIATE_HARMFUL, Verdict.CONCEPT]
     recipe: str = "lightgbm"
     parameters: dict[str, float | int | str] = Field(default_factory=dict, description="Overrides of the recipe's parameters.")
     seed: int = 0
@@ -286,6 +291,14 @@ class MonitoredModel(Section):
             )
         if self.replay and self.replay.start < self.reference.end:
             raise FieldError(("replay", "start"), "got a day inside the reference window; expected one at or after reference.end")
+        return self
+
+    @model_validator(mode="after")
+    def _reference_holds_chunks(self) -> Self:
+        n_chunks = sum(1 for _ in self.cadence.keys_between(self.reference.start, self.reference.end))
+        if n_chunks < self.reference.minimum_chunks:
+            expected = f"at least {self.reference.minimum_chunks} (reference.minimum_chunks): a handful of chunks says nothing about what is normal"
+            raise FieldError(("reference",), f"got {n_chunks} whole chunks of {self.chunk}; expected {expected}")
         return self
 
     @property

@@ -76,15 +76,14 @@ class Registry(dg.ConfigurableResource["Registry"]):
         """
         with self.client() as client:
             import mlflow
-            from mlflow.exceptions import MlflowException
 
             source_tag = f"{_TAG}model_uri"
-            try:
-                for known in client.search_model_versions(f"name = '{model}'"):
-                    if known.tags.get(source_tag) == model_uri:
-                        return str(known.version)
-            except MlflowException:
-                pass
+            known = [str(one.version) for one in client.search_model_versions(f"name = '{model}'") if one.tags.get(source_tag) == model_uri]
+            if known:
+                aliases = client.get_registered_model(model).aliases
+                if known[0] not in {str(version) for version in aliases.values()}:
+                    client.set_registered_model_alias(model, str(Alias.CHALLENGER), known[0])
+                return known[0]
             version = str(
                 mlflow.register_model(model_uri, model, tags={**_prefixed(tags), source_tag: model_uri}, await_registration_for=0).version
             )
@@ -106,8 +105,10 @@ class Registry(dg.ConfigurableResource["Registry"]):
 
             try:
                 return str(client.get_model_version_by_alias(model, str(alias)).version)
-            except MlflowException:
-                return None
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
 
     def versions(self, model: str) -> list[dict[str, Any]]:
         """Every version, oldest first: ``version, tags, aliases, run_id``."""

@@ -1,7 +1,7 @@
 """Where things live: one folder for lake, registry and Dagster, read from the environment when definitions load."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resources.lake import Lake
@@ -11,7 +11,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """Folders of one installation; ``PLUMBLINE_MODELS`` and ``PLUMBLINE_HOME`` override the project's own."""
+    """Folders of one installation. ``PLUMBLINE_HOME``, ``_MODELS``, ``_LAKE``, ``_MLFLOW`` and ``_ARTIFACTS`` override the project's own."""
 
     models: Path
     home: Path
@@ -25,16 +25,22 @@ class Settings:
         return cls(
             models=models or PROJECT / "models",
             home=home,
-            lake_root=os.environ.get("PLUMBLINE_LAKE") or str(home / "lake"),
-            tracking_uri=os.environ.get("PLUMBLINE_MLFLOW") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
-            artifact_root=os.environ.get("PLUMBLINE_ARTIFACTS") or str(home / "mlflow" / "artifacts"),
+            lake_root=str(home / "lake"),
+            tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+            artifact_root=str(home / "mlflow" / "artifacts"),
         )
 
     @classmethod
     def from_environment(cls) -> "Settings":
         """The settings of the running installation."""
         models = os.environ.get("PLUMBLINE_MODELS")
-        return cls.of(Path(os.environ.get("PLUMBLINE_HOME") or PROJECT / ".plumbline"), Path(models) if models else None)
+        own = cls.of(Path(os.environ.get("PLUMBLINE_HOME") or PROJECT / ".plumbline"), Path(models) if models else None)
+        return replace(
+            own,
+            lake_root=os.environ.get("PLUMBLINE_LAKE") or own.lake_root,
+            tracking_uri=os.environ.get("PLUMBLINE_MLFLOW") or own.tracking_uri,
+            artifact_root=os.environ.get("PLUMBLINE_ARTIFACTS") or own.artifact_root,
+        )
 
     @property
     def lake(self) -> Lake:

@@ -111,5 +111,8 @@ TAG_INCIDENT = "plumbline/incident"
 TAG_CLAUSE = "plumbline/clause"
 TAG_AS_OF = "plumbline/as_of"
 
+#: A run that a crash ended is tried again; one whose step failed is not (``dagster.yaml``), because it would fail again.
+RETRIED = {"dagster/max_retries": "2"}
+
 #: ``model_version`` of rows that were scored outside the platform and do not say by what.
 EXTERNAL = "external"

@@ -7,7 +7,7 @@ import dagster as dg
 
 from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_MODEL, Stage
+from resources.vocabulary import RETRIED, TAG_MODEL, Stage
 
 
 def key(policy: MonitoredModel, stage: Stage) -> dg.AssetKey:
@@ -41,6 +41,6 @@ def asset_job(policy: MonitoredModel, purpose: str, stages: list[Stage], descrip
         return dg.define_asset_job(
             job_name(policy, purpose),
             selection=dg.AssetSelection.assets(*(key(policy, stage) for stage in stages)),
-            tags={TAG_MODEL: policy.model, **(tags or {})},
+            tags={TAG_MODEL: policy.model, **RETRIED, **(tags or {})},
             description=description,
         )

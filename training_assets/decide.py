@@ -102,8 +102,10 @@ def decide(policy: MonitoredModel, history: History) -> Decision:
     Returns:
         The decision for the newest judged chunk, or for the end of the reference where there is no champion yet.
     """
-    newest = max((one.chunk for one in history.verdicts), default=policy.cadence.shift(policy.cadence.key(policy.reference.end), -1))
     last = max(history.fired, key=lambda fired: fired.chunk, default=None)
+    # day zero is named after the end of the reference; if it comes to nothing, after the day it is tried again
+    tried_at = policy.reference.end if last is None else history.as_of
+    newest = max((one.chunk for one in history.verdicts), default=policy.cadence.shift(policy.cadence.key(tried_at), -1))
     is_cooling = last is not None and _is_cooling(policy, last.as_of, history.as_of)
     before = State.COOLING if is_cooling else State.ARMED
 
@@ -117,13 +119,15 @@ def decide(policy: MonitoredModel, history: History) -> Decision:
 
     if not policy.retrain.enabled:
         return answer(Action.HOLD, Clause.RETRAINING_DISABLED)
+    if history.champion is None and is_cooling:
+        return answer(Action.HOLD, Clause.COOLDOWN)
     if history.champion is None:
         return answer(Action.RETRAIN, Clause.NO_CHAMPION)
     fresh = [
         one for one in history.verdicts if one.model_version == history.champion.version and (last is None or one.known_at > last.as_of)
     ]
     harmful = [one for one in fresh if one.verdict in policy.retrain.on]
-    broken = [one for one in fresh if one.verdict is Verdict.DATA_FAULT and one.chunk == newest]
+    broken = [one for one in fresh if one.verdict is Verdict.DATA_FAULT and (one.chunk == newest or one.known_at >= history.as_of)]
     is_provisional = _is_provisional(policy, history.champion, history.fired)
     known_onset = history.champion.onset if is_provisional else None
     if harmful and is_cooling:

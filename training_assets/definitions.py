@@ -54,7 +54,7 @@ def build_defs(
             "retrain",
             _RETRAIN,
             "Train, prove, register and promote, or reject.",
-            {"dagster/max_retries": "1", "dagster/priority": "10"},
+            {"dagster/priority": "10"},
         )
         for policy in policies
     ]

@@ -18,7 +18,7 @@ from resources.log_source import read_log
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import append_event, serving_version
-from resources.vocabulary import Check, Event, Stage
+from resources.vocabulary import EXTERNAL, Check, Event, Stage
 from training_assets.asset import key, settings
 from training_assets.recipes import RECIPES
 from training_assets.training_set import HOLDOUT, order_of
@@ -47,17 +47,17 @@ def champion_scores(
 
     The champion is scored again on the very rows of the candidate. One served elsewhere is taken from the log.
     """
-    version = serving_version(lake, policy)
-    if version is not None:
-        return version, RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), held_out)
     if policy.log.is_scored_here:
-        return None, None
+        version = serving_version(lake, policy)
+        if version is None:
+            return None, None
+        return version, RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), held_out)
     log = read_log(
         policy, base, held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime() + policy.cadence.step
     ).accepted
     columns = [name for name in ("y_pred", "y_pred_proba") if name in log]
     served = held_out[["prediction_id"]].merge(log[["prediction_id", *columns]], on="prediction_id", how="left")
-    return "external", served[columns].set_index(held_out.index)
+    return EXTERNAL, served[columns].set_index(held_out.index)
 
 
 def pass_gates(policy: MonitoredModel, y_true: "pd.Series", candidate: "pd.DataFrame", champion: "pd.DataFrame | None") -> GateResult:

@@ -27,16 +27,20 @@ def read_history(policy: MonitoredModel, lake: Lake) -> History:
             JudgedChunk(row.chunk, Verdict(row.verdict), row.model_version, row.known_at.to_pydatetime())
             for row in verdicts.sort_values("chunk").itertuples()
         ],
-        champion=_champion(policy, events(lake, policy)),
+        champion=_champion(policy, events(lake, policy), verdicts),
         fired=[Fired(row.chunk, row.as_of.to_pydatetime()) for row in fired.sort_values("chunk").itertuples()],
     )
 
 
-def _champion(policy: MonitoredModel, log: "pd.DataFrame") -> Promotion | None:
+def _champion(policy: MonitoredModel, log: "pd.DataFrame", verdicts: "pd.DataFrame") -> Promotion | None:
+    """What serves: the newest promotion or rollback; for a log with predictions, the version its newest chunk names."""
     moves = log[log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
-    if moves.empty:
-        return None if policy.log.is_scored_here else Promotion(EXTERNAL, None, None)
-    version = str(moves["to_version"].iloc[-1])
+    if not policy.log.is_scored_here:
+        version = str(verdicts.sort_values("chunk")["model_version"].iloc[-1]) if len(verdicts) else EXTERNAL
+    elif moves.empty:
+        return None
+    else:
+        version = str(moves["to_version"].iloc[-1])
     own = log[(log["event"] == Event.PROMOTED) & (log["to_version"] == version)]
     if own.empty:
         return Promotion(version, None, None)
@@ -67,6 +71,14 @@ def write_decision(policy: MonitoredModel, lake: Lake, decision: Decision, as_of
     ])  # fmt: skip
     frame["onset"] = pd.to_datetime(frame["onset"], utc=True).astype("datetime64[us, UTC]")
     lake.replace(policy.model, tables.DECISIONS, frame, {"chunk": decision.chunk})
+
+
+def unanswered_order(policy: MonitoredModel, lake: Lake) -> dict[str, Any] | None:
+    """The newest ordered retraining that has produced no evaluation yet: its run may never have been launched."""
+    decisions = lake.read(policy.model, tables.DECISIONS)
+    fired = decisions.loc[decisions["action"] == Action.RETRAIN, "chunk"]
+    evaluated = lake.partitions(policy.model, tables.EVALUATIONS, "chunk")
+    return None if fired.empty or fired.max() in evaluated else ordered(policy, lake, fired.max())
 
 
 def ordered(policy: MonitoredModel, lake: Lake, chunk: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import append_event, events, previous_version, serving_version
-from resources.vocabulary import TAG_MODEL, Event, Stage, Verdict
+from resources.vocabulary import EXTERNAL, TAG_MODEL, Event, Stage, Verdict
 from training_assets import ledger
 from training_assets.asset import job_name, settings
 from training_assets.candidate import window_rows
@@ -94,6 +94,15 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
     lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     before = serving_version(lake, policy)
+    proved_against = accepted["champion_version"]
+    proved_against = (
+        None if proved_against is None or proved_against != proved_against or proved_against == EXTERNAL else str(proved_against)
+    )
+    if policy.log.is_scored_here and before not in (version, proved_against):
+        raise NotAcceptedError(
+            f"{policy.model}: got a candidate proved against version {proved_against or 'none'} while {before or 'none'} serves; "
+            f"expected a proof against the serving version. Retrain: materialize {Stage.TRAINING_SET} and what follows for a newer chunk."
+        )
     registry.set_champion(policy.model, version)
     if before == version:
         return version

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from resources import tables
-from resources.clock import now
+from resources.clock import now, unmonitored_chunks
 from resources.lake import Lake
 from resources.log_source import read_log
-from resources.partitions import range_tags
+from resources.partitions import consecutive, range_tags
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import serving_version
@@ -98,7 +98,7 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
 
 
 def build_score_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
-    """Score each chunk when it ends; a replayed log is driven by the replay clock instead."""
+    """Score each chunk when it ends, and those that were missed; a replayed log is driven by the replay clock instead."""
 
     @dg.schedule(
         name=f"{policy.model}__score_every_{policy.chunk}",
@@ -108,13 +108,20 @@ def build_score_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"The champion scores each chunk ({policy.chunk}) when it ends.",
     )
-    def score_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def score_schedule(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
         if policy.replay:
             return dg.SkipReason("a replayed log is driven by the sensor replay_clock")
         if not policy.log.is_scored_here:
             return dg.SkipReason("the log carries its own predictions")
-        chunk = policy.cadence.shift(policy.cadence.key(context.scheduled_execution_time), -1)
-        return dg.RunRequest(run_key=f"{policy.model}/score/{chunk}", partition_key=chunk)
+        if serving_version(lake, policy) is None:
+            return dg.SkipReason("there is no champion to score with yet; the sensor retrain_trigger sees to it")
+        missed = unmonitored_chunks(policy, lake, context.scheduled_execution_time)
+        tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
+        requests = []
+        for group in consecutive(policy, missed):
+            where: dict[str, Any] = {"partition_key": group[0]} if len(group) == 1 else {"tags": range_tags(group)}
+            requests.append(dg.RunRequest(run_key=f"{policy.model}/score/{group[0]}/{tick}", **where))
+        return requests
 
     return score_schedule
 

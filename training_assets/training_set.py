@@ -93,6 +93,8 @@ def split(policy: MonitoredModel, labelled: "pd.DataFrame", onset: datetime | No
         if champion.train_end is not None:
             start = max(start, pd.Timestamp(champion.train_end))
     is_held_out = labelled["time"] >= start
+    if champion is not None and champion.train_end is not None:
+        is_held_out &= labelled["time"] > pd.Timestamp(champion.train_end)
     is_known = labelled["observed_at"] <= start
     part = pd.Series(TRAIN, index=labelled.index).mask(is_held_out, HOLDOUT)
     kept = is_held_out | is_known

@@ -5,21 +5,29 @@ Reads: check evaluations, through ``ledger``. Writes: the decision ledger.
 """
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from resources.chunks import parse_duration
+from resources.clock import now
 from resources.lake import Lake
+from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
+from resources.rollout_log import serving_version
 from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Action, Check, Stage
 from training_assets import ledger
 from training_assets.asset import job_name, key
 from training_assets.decide import Clause, Decision, decide
 
 _INTERVAL_SECONDS = 3
-_EVALUATED = (AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED)
+_DAY_ZERO_SECONDS = 3600
+_EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+#: Evaluations of one check that are looked at for a newer one.
+_LOOK_BACK = 50
 
 
 def check_key(policy: MonitoredModel) -> dg.AssetCheckKey:
@@ -27,30 +35,25 @@ def check_key(policy: MonitoredModel) -> dg.AssetCheckKey:
     return dg.AssetCheckKey(key(policy, Stage.VERDICT), str(Check.NO_HARM))
 
 
-def _newest_evaluations(instance: dg.DagsterInstance, policies: Sequence[MonitoredModel], seen: dict[str, Any]) -> dict[str, int]:
-    """Model to storage id of its newest evaluation, for models with one the cursor has not seen.
+def _newest_evaluations(instance: dg.DagsterInstance, policies: Sequence[MonitoredModel], seen: dict[str, Any]) -> dict[str, float]:
+    """Model to timestamp of its newest evaluation, for models with one the cursor has not seen.
 
-    The latest record per check is cheap for any number of models; only where it changed are partitions looked at,
-    because a record's own id is given when its run is planned, long before the check is evaluated.
+    The latest record per check is cheap for any number of models. Only where it changed is the history looked at: a
+    record's id is given when its run is planned, long before the check is evaluated, and a newer planned run may hide it.
     """
     storage = instance.event_log_storage
     keys = {check_key(policy): policy for policy in policies}
-    latest = storage.get_latest_asset_check_execution_by_key(list(keys))
     found = {}
-    for asked, record in latest.items():
-        policy = keys[asked]
+    for asked, record in storage.get_latest_asset_check_execution_by_key(list(keys)).items():
+        own = seen.setdefault(keys[asked].model, {})
         mark = f"{record.id}:{record.status.value}"
-        if seen.get(policy.model, {}).get("mark") == mark and record.status in _EVALUATED:
+        if own.get("mark") == mark:
             continue
-        after = int(seen.get(policy.model, {}).get("id", 0))
-        evaluated = [
-            info.latest_check_event_storage_id
-            for info in storage.get_asset_check_partition_info([asked])
-            if info.latest_execution_status in _EVALUATED and info.latest_check_event_storage_id > after
-        ]
-        if evaluated:
-            found[policy.model] = max(evaluated)
-            seen[policy.model] = {**seen.get(policy.model, {}), "mark": mark}
+        history = storage.get_asset_check_execution_history(asked, limit=_LOOK_BACK, status=_EVALUATED)
+        newest = max((one.event.timestamp for one in history if one.event), default=0.0)
+        own["mark"] = mark
+        if newest > own.get("at", 0.0):
+            found[keys[asked].model] = newest
     return found
 
 
@@ -68,14 +71,10 @@ def evaluate(policy: MonitoredModel, lake: Lake) -> Decision:
     )  # fmt: skip
 
 
-def _request(policy: MonitoredModel, lake: Lake, decision: Decision) -> dg.RunRequest:
-    made = ledger.ordered(policy, lake, decision.chunk) or {}
-    return dg.RunRequest(
-        run_key=str(decision.incident),
-        job_name=job_name(policy, "retrain"),
-        partition_key=decision.chunk,
-        tags={TAG_INCIDENT: str(decision.incident), TAG_CLAUSE: str(decision.clause), TAG_AS_OF: made["as_of"].isoformat()},
-    )
+def _request(policy: MonitoredModel, made: Mapping[str, Any]) -> dg.RunRequest:
+    """The run that a ledger row orders; its key is the incident, so asking again launches nothing twice."""
+    tags = {TAG_INCIDENT: str(made["incident"]), TAG_CLAUSE: str(made["clause"]), TAG_AS_OF: made["as_of"].isoformat()}
+    return dg.RunRequest(run_key=str(made["incident"]), job_name=job_name(policy, "retrain"), partition_key=str(made["chunk"]), tags=tags)
 
 
 def _observation(policy: MonitoredModel, decision: Decision) -> dg.AssetMaterialization:
@@ -96,10 +95,19 @@ def _observation(policy: MonitoredModel, decision: Decision) -> dg.AssetMaterial
     )
 
 
+def _is_day_zero_due(policy: MonitoredModel, lake: Lake, seen: dict[str, Any]) -> bool:
+    """Whether a model without a champion should be looked at: once its reference is complete, and then once an hour."""
+    moment = time.time()
+    if not policy.log.is_scored_here or moment < seen.get("day_zero", 0.0) + _DAY_ZERO_SECONDS:
+        return False
+    if seen.get("has_champion") or now(policy, lake) < policy.reference.end + parse_duration(policy.outcome.delay):
+        return False
+    seen["day_zero"], seen["has_champion"] = moment, serving_version(lake, policy) is not None
+    return not seen["has_champion"]
+
+
 def build_decision(policy: MonitoredModel) -> dg.AssetSpec:
     """The ledger as an asset: one materialization per decision, written by the trigger."""
-    from resources.partitions import chunk_partitions
-
     return dg.AssetSpec(
         key(policy, Stage.DECISION),
         group_name=policy.model,
@@ -126,15 +134,17 @@ def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg
         requests, made = [], []
         for policy in policies:
             seen = cursor.setdefault(policy.model, {})
-            is_day_zero = policy.log.is_scored_here and not seen.get("has_begun")
-            if policy.model not in found and not is_day_zero:
+            try:
+                if policy.model not in found and not _is_day_zero_due(policy, lake, seen):
+                    continue
+                made.append(_observation(policy, evaluate(policy, lake)))
+                order = ledger.unanswered_order(policy, lake)
+                requests += [_request(policy, order)] if order else []
+            except Exception:  # one model's trouble must not stop the others; its cursor stays, so it is tried again
+                context.log.exception(f"{policy.model}: the decision failed and is tried again at the next tick")
+                seen.pop("mark", None)
                 continue
-            seen["has_begun"] = True
-            decision = evaluate(policy, lake)
-            made.append(_observation(policy, decision))
-            if decision.action is Action.RETRAIN:
-                requests.append(_request(policy, lake, decision))
-            seen["id"] = found.get(policy.model, seen.get("id", 0))
+            seen["at"] = found.get(policy.model, seen.get("at", 0.0))
         return dg.SensorResult(run_requests=requests, asset_events=made, cursor=json.dumps(cursor))
 
     return retrain_trigger

@@ -86,8 +86,10 @@ def _performance(measurements: "pd.DataFrame", kind: Kind) -> "pd.DataFrame":
 
 
 def _harmful(policy: MonitoredModel, performance: "pd.DataFrame") -> "pd.DataFrame":
-    flags = [is_harmful_breach(policy, row.subject, row.value, row.lower_limit, row.upper_limit) for row in performance.itertuples()]
-    return performance[flags]
+    """Harmful breaches of the first metric: the one that decides."""
+    deciding = performance[performance["subject"] == policy.metrics[0]]
+    flags = [is_harmful_breach(policy, row.subject, row.value, row.lower_limit, row.upper_limit) for row in deciding.itertuples()]
+    return deciding[flags]
 
 
 def _judgement(verdict: Verdict, confidence: float, evidence: "pd.DataFrame | list[pd.DataFrame]", is_realized: bool) -> Judgement:

@@ -61,6 +61,11 @@ def _deviations(nannyml: ModuleType, limit: Limit) -> Any:
     return nannyml.thresholds.StandardDeviationThreshold(std_lower_multiplier=limit.std, std_upper_multiplier=limit.std)
 
 
+def _at_most(nannyml: ModuleType, limit: Limit) -> Any:
+    """A distance can only be too large: sameness is never drift."""
+    return nannyml.thresholds.StandardDeviationThreshold(std_lower_multiplier=None, std_upper_multiplier=limit.std)
+
+
 def _univariate(policy: MonitoredModel, nml: ModuleType) -> Any:
     drift = policy.drift
     declared = {*drift.numeric, *drift.categorical} if drift.limit.std != 3.0 else set()
@@ -70,7 +75,7 @@ def _univariate(policy: MonitoredModel, nml: ModuleType) -> Any:
         timestamp_column_name=_TIME,
         continuous_methods=drift.numeric,
         categorical_methods=drift.categorical,
-        thresholds={method: _deviations(nml, drift.limit) for method in declared} or None,
+        thresholds={method: _at_most(nml, drift.limit) for method in declared} or None,
         computation_params={"kolmogorov_smirnov": {}, "wasserstein": {}, "calculation_method": "exact"},
         chunk_period=policy.cadence.period,
     )

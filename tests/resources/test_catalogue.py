@@ -104,7 +104,9 @@ CASES = [
         line("csv: log.csv, ", ""), ["demo.yaml:3: log", "no source", "expected exactly one of parquet, csv, duckdb"], id="no source"
     ),
     pytest.param(
-        line("csv: log.csv", "duckdb: log.duckdb"), ["demo.yaml:3: log", "duckdb and table go together"], id="database without table"
+        line("csv: log.csv", "duckdb: log.duckdb"),
+        ["demo.yaml:3: log", "got duckdb 'log.duckdb' and table None; expected both"],
+        id="database without table",
     ),
     pytest.param(
         line("features: {numeric: [x1, x2]}", "features: {numeric: []}"),

@@ -1,7 +1,7 @@
 """Production rows from CSV, Parquet and DuckDB: the same rows, the same reasons, whatever they are called."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resources.log_source import LogRows, LogSourceError, newest_row_time, quote, read_log
+from resources.log_source import LogRows, LogSourceError, quote, read_log
 
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 4, tzinfo=UTC)
 
@@ -368,7 +368,6 @@ def test_a_hostile_name_works_in_every_role(declare, tmp_path: Path, role: str):
     )
     rows = read_log(policy, tmp_path, START, END)
     assert (len(rows.accepted), len(rows.rejected)) == (4, 0)
-    assert newest_row_time(policy, tmp_path) == datetime(2024, 1, 2, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("table", ['odd "table"', "a.b", "it's", "select"])
@@ -390,21 +389,3 @@ def test_predictions_served_elsewhere_come_with_the_row(read):
     assert rows.accepted["y_pred"].tolist() == [1.0, 0.0, 1.0, 0.0]
     assert rows.accepted["y_pred_proba"].tolist() == [0.9, 0.2, 0.6, 0.1]
     assert rows.accepted["model_version"].fillna("none").tolist() == ["v1", "v1", "none", "v2"]
-
-
-@every_format
-def test_the_newest_row_time_is_the_latest_moment_in_the_log(declare, tmp_path: Path, write):
-    policy = declare(log={**write(plain_log(), tmp_path), "timezone": "Europe/Berlin"})
-    newest = newest_row_time(policy, tmp_path)
-    assert newest == datetime(2024, 1, 2, 11, tzinfo=UTC)
-    assert newest.utcoffset() == timedelta(0)
-
-
-@every_format
-def test_an_empty_log_has_no_newest_row(declare, tmp_path: Path, write):
-    assert newest_row_time(declare(log=write(plain_log().iloc[:0], tmp_path)), tmp_path) is None
-
-
-def test_the_newest_row_of_a_missing_file_is_an_error(declare, tmp_path: Path):
-    with pytest.raises(LogSourceError, match=r"cannot read csv file log.csv"):
-        newest_row_time(declare(), tmp_path)

@@ -269,3 +269,89 @@ def test_a_served_prediction_is_never_rewritten(tmp_path):
     assert len(again) == 300
     assert list(again["model_version"].value_counts().sort_index()) == [200, 100]
     pd.testing.assert_frame_equal(again.head(200), first)
+
+
+def test_one_broken_model_does_not_stop_the_others(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="missing"))
+    broken = platform.settings.models / "broken.yaml"
+    body = (platform.settings.models / "shop.yaml").read_text().replace("model: shop", "model: broken")
+    broken.write_text(body)
+    both = training(platform.settings, is_paced=False)
+    platform.observe("2024-02-13")
+    (platform.settings.home / "lake" / "broken" / "verdicts" / "_delta_log").mkdir(parents=True)
+    (platform.settings.home / "lake" / "broken" / "verdicts" / "_delta_log" / "00000000000000000000.json").write_text("no table")
+    for model in ("broken", "shop"):
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey([model, "verdict"]), check_name="no_harm", passed=False, partition="2024-02-13", metadata={}
+        )
+        if model == "broken":
+            instance.report_runless_asset_event(evaluation)
+    sensor = next(one for one in both.sensors if one.name == "retrain_trigger")
+    context = dg.build_sensor_context(instance=instance, resources={"lake": platform.lake}, definitions=both)
+    sensor.evaluate_tick(context)
+    assert list(platform.lake.read("shop", tables.DECISIONS)["action"]) == [Action.OPEN_INCIDENT]
+
+
+def test_an_order_whose_run_was_never_launched_is_requested_again(tmp_path, instance):
+    from training_assets.trigger import evaluate
+
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35))
+    platform.observe("2024-02-13")
+    evaluate(platform.policy, platform.lake)  # the order is in the ledger; the tick that made it crashed
+    platform.observe("2024-02-14")
+    keys = [request.run_key for request in platform.tick().run_requests]
+    assert keys == ["shop/2024-02-14"] or "shop/2024-02-13" in keys
+
+
+def test_a_log_that_names_its_own_versions_is_acted_on(tmp_path, instance):
+    rows = synthetic.make_log(fault="concept", fault_day=35).assign(served_by="v7")
+    source = {
+        "parquet": "log.parquet",
+        "time": "ts",
+        "id": "id",
+        "prediction": "label",
+        "probability": "proba",
+        "model_version": "served_by",
+    }
+    platform = Platform(tmp_path, instance, rows, log=source)
+    platform.observe("2024-02-14")
+    assert [request.run_key for request in platform.tick().run_requests] == ["shop/2024-02-14"]
+
+
+def test_a_proof_against_a_version_that_no_longer_serves_promotes_nothing(tmp_path):
+    from resources.rollout_log import append_event
+
+    overrides = {"log": {"parquet": "log.parquet", "time": "ts", "id": "id"}}
+    models = synthetic.declare(tmp_path, synthetic.make_log(), **overrides)
+    settings = Settings.of(tmp_path / "home", models)
+    policy, lake = load_catalogue(models)[0].policy, settings.lake
+    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
+    times = rows[["prediction_id", "time", "observed_at", *policy.features.all, "y_true"]]
+    part = times.assign(chunk=CHUNK, part=np.where(times.index < 2000, TRAIN, HOLDOUT))
+    lake.replace("shop", tables.training_sets(policy), part[list(tables.training_sets(policy).columns)], {"chunk": CHUNK})
+    scores = {f"{side}_{name}": 0.5 for side in ("champion", "candidate") for name in ("y_pred", "y_pred_proba")}
+    proof = part.loc[part["part"] == HOLDOUT, ["chunk", "prediction_id", "time", "y_true"]].assign(**scores)
+    lake.replace("shop", tables.held_out(policy), proof, {"chunk": CHUNK})
+    numbers = {"champion": 0.6, "candidate": 0.7, "gain": 0.1, "gain_lower": 0.05, "gain_upper": 0.15}
+    evaluation = pd.DataFrame([{
+        "chunk": CHUNK, "incident": "i", "window": "all", "metric": "roc_auc", **numbers, "n_rows": 100, "is_winner": True, "is_accepted": True,
+        "model_uri": "models:/x", "champion_version": "1",
+    }])  # fmt: skip
+    lake.replace("shop", tables.EVALUATIONS, evaluation, {"chunk": CHUNK})
+    append_event(lake, policy, Event.PROMOTED, reason="test", approved_by="me", from_version="1", to_version="3")
+    with pytest.raises(
+        NotAcceptedError, match="got a candidate proved against version 1 while 3 serves; expected a proof against the serving"
+    ):
+        promote(policy, lake, registry, Order(CHUNK, datetime.now(UTC), "i", "c"), "2")
+    assert serving_version(lake, policy) == "3"
+
+
+def test_rows_as_old_as_the_champions_last_one_are_never_held_out(tmp_path):
+    models = synthetic.declare(tmp_path, synthetic.make_log())
+    policy = load_catalogue(models)[0].policy
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
+    rows["time"] = rows["time"].dt.floor("6h")  # many rows share a moment
+    learned = rows["time"].iloc[-300]
+    cut = split(policy, rows, None, Promotion("1", learned.to_pydatetime(), None))
+    assert (cut.rows.loc[cut.rows["part"] == HOLDOUT, "time"] > learned).all()
