@@ -18,7 +18,7 @@ from resources.chunks import parse_duration
 from resources.clock import now
 from resources.lake import Lake
 from resources.log_source import SUPERSEDED, UNDATED, LogRows, read_log
-from resources.outcomes import observed_at
+from resources.outcomes import observed_at, observed_dates
 from resources.policy import MonitoredModel
 from resources.vocabulary import EXTERNAL, Check, Kind, Role, Stage
 
@@ -49,7 +49,7 @@ def with_scores(policy: MonitoredModel, rows: "pd.DataFrame", scores: "pd.DataFr
 
 
 def _with_chunk(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
-    return rows.assign(chunk=rows["time"].map(policy.cadence.key).astype(object))
+    return rows.assign(chunk=policy.cadence.keys(rows["time"]))
 
 
 def _rejections(policy: MonitoredModel, read: LogRows, unscored: "pd.DataFrame") -> "pd.DataFrame":
@@ -209,7 +209,7 @@ def build_outcomes(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
         rows = _with_chunk(policy, read.accepted.dropna(subset=["y_true"]))
         rows["observed_at"] = observed_at(policy, rows["time"])
         rows = rows[rows["observed_at"] <= pd.Timestamp(present)]
-        rows["observed_date"] = rows["observed_at"].dt.strftime("%Y-%m-%d")
+        rows["observed_date"] = observed_dates(policy, rows["observed_at"])
         dates = sorted(rows["observed_date"].unique())
         known = lake.read(policy.model, tables.OUTCOMES, {"observed_date": dates}) if dates else rows.iloc[:0]
         merged = rows.merge(known[["prediction_id", "y_true"]], on=["prediction_id", "y_true"], how="left", indicator="where")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster._core.events import DagsterEvent, DagsterEventType
 
 from resources.lake import Lake
 from resources.partitions import chunk_partitions
@@ -181,5 +180,5 @@ def report_check(context: dg.AssetExecutionContext, asset: dg.AssetKey, check: C
         metadata=dict(check.metadata),
         partition=chunk,
     )
-    event = DagsterEvent(DagsterEventType.ASSET_CHECK_EVALUATION.value, context.run.job_name, event_specific_data=evaluation)
+    event = dg.DagsterEvent(dg.DagsterEventType.ASSET_CHECK_EVALUATION.value, context.run.job_name, event_specific_data=evaluation)
     context.instance.report_dagster_event(event, run_id=context.run.run_id)

@@ -7,8 +7,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from dateutil.relativedelta import relativedelta
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks", "mo": "months", "q": "months", "y": "years"}
 _DURATION = re.compile(r"(\d+)(h|d|w|mo|q|y)")
@@ -62,6 +66,11 @@ class Cadence:
     def key(self, moment: datetime) -> str:
         """Key of the chunk that holds ``moment``: its start, sortable as text."""
         return self.floor(moment).strftime(self.key_format)
+
+    def keys(self, times: "pd.Series") -> "pd.Series":
+        """Key of the chunk of every moment ``(n_rows,)``, UTC."""
+        hours = times.dt.floor("h")
+        return hours.map({hour: self.key(hour) for hour in hours.unique()}).astype(object)
 
     def start(self, key: str) -> datetime:
         """First instant of the chunk called ``key``."""

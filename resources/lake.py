@@ -3,6 +3,7 @@
 Belongs here: every path, every table that is opened, data versions, contract checks on write. Does not: what rows mean.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Where = Mapping[str, str | Sequence[str]]
 
 _WRITE_ATTEMPTS = 8
+#: Open tables and the DuckDB engine, per thread: opening a table costs as much as it has files, catching up almost nothing.
+_kept = threading.local()
 
 
 class ContractError(ValueError):
@@ -102,22 +105,24 @@ class Lake(dg.ConfigurableResource["Lake"]):
         columns = ", ".join(f'"{name}"::{_DUCKDB[kind]} AS "{name}"' for name, kind in table.columns.items())
         if not files:
             nothing = ", ".join(f'NULL::{_DUCKDB[kind]} AS "{name}"' for name, kind in table.columns.items())
-            connection.sql(f"SELECT {nothing} WHERE false").create_view(table.name)
+            connection.execute(f"CREATE TEMP VIEW {table.name} AS SELECT {nothing} WHERE false")
         elif "://" in self.root:
             dataset = self._open(model, table, version=version).to_pyarrow_dataset(file_pruning_predicate=_filters(where))
             connection.register(f"{table.name}_files", dataset)
-            connection.sql(f"SELECT {columns} FROM {table.name}_files").create_view(table.name)
+            connection.execute(f"CREATE TEMP VIEW {table.name} AS SELECT {columns} FROM {table.name}_files")
         else:
             listed = ", ".join(_literal(file) for file in files)
             source = f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
-            connection.execute(f"CREATE VIEW {table.name} AS SELECT {columns} FROM {source}")
+            connection.execute(f"CREATE TEMP VIEW {table.name} AS SELECT {columns} FROM {source}")
 
     @contextmanager
     def connect(self) -> Iterator["duckdb.DuckDBPyConnection"]:
-        """An in-process DuckDB connection in UTC that installs nothing from the network."""
+        """A DuckDB connection in UTC, with temporary objects of its own, that installs nothing from the network."""
         import duckdb
 
-        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        if "engine" not in _kept.__dict__:
+            _kept.engine = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+        with _kept.engine.cursor() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")
             yield connection
@@ -160,9 +165,18 @@ class Lake(dg.ConfigurableResource["Lake"]):
         from deltalake import DeltaTable
 
         path = f"{self.root.rstrip('/')}/{model}/{table.name}"
-        if create and not DeltaTable.is_deltatable(path):
+        kept: dict[str, DeltaTable] = _kept.__dict__.setdefault("tables", {})
+        if version is None and path in kept:
+            kept[path].update_incremental()
+            return kept[path]
+        if not DeltaTable.is_deltatable(path):
+            if not create:
+                return None
             DeltaTable.create(path, _schema(table), mode="ignore", partition_by=list(table.partition_by) or None)
-        return DeltaTable(path, version=version) if DeltaTable.is_deltatable(path) else None
+        if version is not None:
+            return DeltaTable(path, version=version)
+        kept[path] = DeltaTable(path)
+        return kept[path]
 
 
 _DUCKDB = {"string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}

@@ -211,7 +211,7 @@ def _reason(name: str, expected: str) -> str:
 def _split(policy: MonitoredModel, frame: "pd.DataFrame") -> LogRows:
     good = frame["reason"].isna()
     ordered = frame[good].sort_values(["written_at", "_plumbline_position"], na_position="first", kind="stable")
-    chunks = ordered["time"].map(policy.cadence.key).astype(object)
+    chunks = policy.cadence.keys(ordered["time"])
     superseded = ordered[ordered.assign(chunk=chunks).duplicated(["chunk", "prediction_id"], keep="last")]
     accepted = ordered.drop(superseded.index).sort_values("_plumbline_position", kind="stable")
     superseded = superseded.assign(reason=SUPERSEDED)
@@ -219,7 +219,8 @@ def _split(policy: MonitoredModel, frame: "pd.DataFrame") -> LogRows:
     import pandas as pd
 
     rejected = pd.concat([frame.loc[~good, keep], superseded[keep]], ignore_index=True)
-    chunk_end = accepted["time"].map(lambda moment: policy.cadence.end(policy.cadence.key(moment))) if len(accepted) else accepted["time"]
+    keys = policy.cadence.keys(accepted["time"])
+    chunk_end = pd.to_datetime(keys.map({key: policy.cadence.end(key) for key in keys.unique()}), utc=True)
     n_late = int((accepted["written_at"] > chunk_end).sum())
     accepted = accepted.drop(columns=["reason", "row", "_plumbline_position"]).reset_index(drop=True)
     return LogRows(accepted, rejected, len(frame), len(superseded), n_late)

@@ -33,7 +33,6 @@ class Stage(StrEnum):
     CANDIDATE_EVALUATION = "candidate_evaluation"
     MODEL_VERSION = "model_version"
     PROMOTION = "promotion"
-    ROLLBACK = "rollback"
     SCORED_BATCH = "scored_batch"
 
 

@@ -82,7 +82,7 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
                     f"{policy.model}: got no champion to score with; expected one promotion first. The sensor retrain_trigger starts it."
                 )
             rows = read_log(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])).accepted
-            rows = rows.assign(chunk=rows["time"].map(policy.cadence.key).astype(object))
+            rows = rows.assign(chunk=policy.cadence.keys(rows["time"]))
             table = tables.scored_batches(policy)
             served = lake.read(policy.model, table, {"chunk": chunks})
             scored = score_rows(policy, registry.load(policy.model, version), version, rows, served, datetime.now(UTC))

@@ -52,9 +52,11 @@ def _quiet() -> Iterator[ModuleType]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import nannyml
+        from threadpoolctl import threadpool_limits
 
         logging.getLogger("nannyml").setLevel(logging.ERROR)
-        yield nannyml
+        with threadpool_limits(1):  # its many small fits spend ten times as long in threads that wait for each other
+            yield nannyml
 
 
 def _deviations(nannyml: ModuleType, limit: Limit) -> Any:
@@ -102,7 +104,8 @@ def _estimated(policy: MonitoredModel, nml: ModuleType) -> Any:
     }
     if policy.estimator == "cbpe":
         return nml.CBPE(y_pred_proba=_PROBABILITY, problem_type="classification_binary", **common)
-    return nml.DLE(feature_column_names=policy.features.all, **common)
+    hyperparameters = {"n_jobs": 1, "verbosity": -1}
+    return nml.DLE(feature_column_names=policy.features.all, hyperparameters=hyperparameters, **common)
 
 
 def _realized(policy: MonitoredModel, nml: ModuleType) -> Any:
@@ -182,7 +185,7 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
         calculator.result = None
     own = {column[-1]: column for column in results.columns if column[0] == "chunk"}
     results = results[results[own["period"]] == "analysis"]
-    counts = rows.groupby(rows["time"].map(policy.cadence.key)).size()
+    counts = rows.groupby(policy.cadence.keys(rows["time"])).size()
     chunks = [policy.cadence.key(start.to_pydatetime()) for start in results[own["start_date"]]]
     long = []
     for method, subject, key in _numbers(fitted.component, policy, results):
