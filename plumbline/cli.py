@@ -19,6 +19,8 @@ from resources.settings import PROJECT, Settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps production models true.", pretty_exceptions_enable=False)
 console = Console()
 
+#: Stands in every home folder that `plumbline dev` has made, so that --fresh deletes no other.
+_MARKER = ".plumbline-home"
 #: Runs one demo takes, measured; only for the progress bar.
 _EXPECTED_RUNS = 255
 
@@ -83,10 +85,17 @@ def dev(
     """Open the platform: Dagster UI, both code locations, daemon, schedules and sensors on."""
     settings = Settings.from_environment()
     home = settings.home.absolute()
+    marker = home / _MARKER
     if fresh and home.exists():
+        if not marker.exists():
+            console.print(
+                f"[red]--fresh: got the folder {home}, which plumbline has not made; expected one that holds {_MARKER}. Empty it by hand.[/red]"
+            )
+            raise typer.Exit(1)
         shutil.rmtree(home)
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
+    marker.touch()
     shutil.copyfile(PROJECT / "dagster.yaml", dagster_home / "dagster.yaml")
     event_log = dagster_home / "history" / "runs"  # where Dagster's own class keeps it
     own = {"DAGSTER_HOME": dagster_home, "PLUMBLINE_HOME": home, "PLUMBLINE_EVENT_LOG": event_log, "PYTHONWARNINGS": "ignore"}

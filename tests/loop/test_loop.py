@@ -95,3 +95,11 @@ def test_rollback_says_what_is_wrong(tmp_path):
     nothing = plumbline("rollback", "weather_station", "--reason", "x", home=tmp_path)
     assert nothing.returncode == 1
     assert "expected an earlier champion" in nothing.stdout
+
+
+def test_fresh_deletes_no_folder_that_plumbline_has_not_made(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = plumbline("dev", "--fresh", home=tmp_path)
+    assert done.returncode == 1
+    assert "which plumbline has not made" in done.stdout
+    assert (tmp_path / "thesis.txt").exists()
