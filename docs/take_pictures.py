@@ -51,9 +51,6 @@ def main() -> None:
         driver.get(f"{url}/runs?q%5B0%5D=job%3Aweather_station__retrain")
         time.sleep(6)
         driver.save_screenshot(str(folder / "retraining_runs.png"))
-        driver.get(f"{url}/assets/weather_station/verdict?view=checks")
-        time.sleep(6)
-        driver.save_screenshot(str(folder / "verdict_checks.png"))
     finally:
         driver.quit()
 
