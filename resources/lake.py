@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Where = Mapping[str, str | Sequence[str]]
 
 _WRITE_ATTEMPTS = 8
+#: A table that has caught up on this many commits is opened anew: each one makes the next write a little slower.
+_COMMITS_CAUGHT_UP = 30
 #: Open tables and the DuckDB engine, per thread: opening a table costs as much as it has files, catching up almost nothing.
 _kept = threading.local()
 
@@ -165,18 +167,21 @@ class Lake(dg.ConfigurableResource["Lake"]):
         from deltalake import DeltaTable
 
         path = f"{self.root.rstrip('/')}/{model}/{table.name}"
-        kept: dict[str, DeltaTable] = _kept.__dict__.setdefault("tables", {})
+        kept: dict[str, tuple[DeltaTable, int]] = _kept.__dict__.setdefault("tables", {})
         if version is None and path in kept:
-            kept[path].update_incremental()
-            return kept[path]
+            table_now, opened_at = kept[path]
+            table_now.update_incremental()
+            if table_now.version() < opened_at + _COMMITS_CAUGHT_UP:
+                return table_now
         if not DeltaTable.is_deltatable(path):
             if not create:
                 return None
             DeltaTable.create(path, _schema(table), mode="ignore", partition_by=list(table.partition_by) or None)
         if version is not None:
             return DeltaTable(path, version=version)
-        kept[path] = DeltaTable(path)
-        return kept[path]
+        opened = DeltaTable(path)
+        kept[path] = opened, opened.version()
+        return opened
 
 
 _DUCKDB = {"string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}
