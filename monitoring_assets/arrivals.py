@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from monitoring_assets.jobs import AssetJob, job_name
-from monitoring_assets.stage import key
+from monitoring_assets.jobs import AssetJob
 from resources import tables
 from resources.clock import now, unmonitored_chunks
 from resources.lake import Lake
+from resources.names import job_name, key
 from resources.partitions import consecutive, range_tags
 from resources.policy import MonitoredModel
 from resources.vocabulary import Stage

@@ -5,7 +5,7 @@ import warnings
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from monitoring_assets.stage import key
+from resources.names import job_name, key
 from resources.policy import MonitoredModel
 from resources.vocabulary import RETRIED, TAG_LANE, TAG_MODEL, Stage
 
@@ -17,11 +17,6 @@ _MONITOR = (
 )  # fmt: skip
 _OUTCOMES = (Stage.OUTCOMES, Stage.REALIZED_PERFORMANCE, Stage.VERDICT)
 _REFERENCE = (Stage.REFERENCE_WINDOW, Stage.REFERENCE_PROFILE)
-
-
-def job_name(policy: MonitoredModel, purpose: str) -> str:
-    """Name of a job: model and purpose."""
-    return f"{policy.model}__{purpose}"
 
 
 def _job(policy: MonitoredModel, purpose: str, stages: tuple[Stage, ...], description: str) -> AssetJob:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from monitoring_assets import measurements
-from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, common, key
+from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from monitoring_assets.verdict import conclude_data_fault
 from resources import tables
 from resources.chunks import parse_duration
 from resources.clock import now
 from resources.lake import Lake
 from resources.log_source import SUPERSEDED, UNDATED, LogRows, read_log
+from resources.names import common, key
 from resources.outcomes import observed_at, observed_dates
 from resources.policy import MonitoredModel
 from resources.vocabulary import EXTERNAL, Check, Kind, Role, Stage

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from monitoring_assets.stage import common, key
 from resources import tables
 from resources.lake import Lake
 from resources.log_source import read_log
+from resources.names import common, key
 from resources.policy import MonitoredModel
 from resources.rollout_log import previous_version, serving_version
 from resources.vocabulary import EXTERNAL, Stage

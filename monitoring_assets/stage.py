@@ -11,9 +11,10 @@ from typing import Any
 import dagster as dg
 
 from resources.lake import Lake
+from resources.names import common, key
 from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_MODEL, Check, Stage
+from resources.vocabulary import Check, Stage
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,6 @@ PROMISES = {
 }
 
 Body = Callable[[dg.AssetExecutionContext, Lake, list[str]], StageReport]
-
-
-def key(policy: MonitoredModel, stage: Stage) -> dg.AssetKey:
-    """Asset key of a stage."""
-    return dg.AssetKey([policy.model, str(stage)])
-
-
-def common(policy: MonitoredModel, kinds: set[str]) -> dict[str, Any]:
-    """What every asset of one model shares: group, owners, tags, kinds."""
-    return {
-        "group_name": policy.model,
-        "owners": policy.owners,
-        "kinds": kinds,
-        "tags": {TAG_MODEL: policy.model, "task": str(policy.task)},
-    }
 
 
 def build_chunk_asset(

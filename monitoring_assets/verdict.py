@@ -11,10 +11,11 @@ import dagster as dg
 
 from monitoring_assets import measurements
 from monitoring_assets.measures.judge import Judgement, judge
-from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, key, report_check
+from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_check
 from resources import tables
 from resources.clock import now
 from resources.lake import Lake
+from resources.names import key
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
 from resources.vocabulary import EXTERNAL, Check, Stage, Verdict

@@ -5,14 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from resources.names import common, job_name, key
 from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
 from resources.vocabulary import RETRIED, TAG_MODEL, Stage
-
-
-def key(policy: MonitoredModel, stage: Stage) -> dg.AssetKey:
-    """Asset key of a stage."""
-    return dg.AssetKey([policy.model, str(stage)])
 
 
 def settings(policy: MonitoredModel, stage: Stage, deps: list[Stage], kinds: set[str], description: str) -> dict[str, Any]:
@@ -20,18 +16,10 @@ def settings(policy: MonitoredModel, stage: Stage, deps: list[Stage], kinds: set
     return {
         "key": key(policy, stage),
         "deps": [key(policy, dep) for dep in deps],
-        "group_name": policy.model,
-        "owners": policy.owners,
-        "kinds": kinds,
-        "tags": {TAG_MODEL: policy.model, "task": str(policy.task)},
+        **common(policy, kinds),
         "partitions_def": chunk_partitions(policy),
         "description": description,
     }
-
-
-def job_name(policy: MonitoredModel, purpose: str) -> str:
-    """Name of a job: model and purpose."""
-    return f"{policy.model}__{purpose}"
 
 
 def asset_job(policy: MonitoredModel, purpose: str, stages: list[Stage], description: str, tags: dict[str, str] | None = None) -> Any:

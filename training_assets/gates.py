@@ -15,11 +15,12 @@ from monitoring_assets.measures.registry import sign_of
 from resources import tables
 from resources.lake import Lake
 from resources.log_source import read_log
+from resources.names import key
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import append_event, serving_version
 from resources.vocabulary import EXTERNAL, Check, Event, Stage
-from training_assets.asset import key, settings
+from training_assets.asset import settings
 from training_assets.recipes import RECIPES
 from training_assets.training_set import HOLDOUT, order_of
 

@@ -13,12 +13,13 @@ import dagster as dg
 
 from resources import tables
 from resources.lake import Lake
+from resources.names import job_name
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import append_event, events, previous_version, serving_version
 from resources.vocabulary import EXTERNAL, TAG_MODEL, Event, Stage, Verdict
 from training_assets import ledger
-from training_assets.asset import job_name, settings
+from training_assets.asset import settings
 from training_assets.candidate import window_rows
 from training_assets.training_set import HOLDOUT, TRAIN, Order, order_of
 

@@ -18,12 +18,13 @@ from resources import tables
 from resources.clock import now, unmonitored_chunks
 from resources.lake import Lake
 from resources.log_source import read_log
+from resources.names import job_name
 from resources.partitions import consecutive, range_tags
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import serving_version
 from resources.vocabulary import TAG_MODEL, Role, Stage
-from training_assets.asset import job_name, settings
+from training_assets.asset import settings
 from training_assets.recipes import RECIPES
 
 if TYPE_CHECKING:

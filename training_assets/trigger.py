@@ -15,12 +15,12 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from resources.chunks import parse_duration
 from resources.clock import now
 from resources.lake import Lake
+from resources.names import common, job_name, key
 from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
 from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Action, Check, Stage
 from training_assets import ledger
-from training_assets.asset import job_name, key
 from training_assets.decide import Clause, Decision, decide
 
 _INTERVAL_SECONDS = 3
@@ -110,9 +110,7 @@ def build_decision(policy: MonitoredModel) -> dg.AssetSpec:
     """The ledger as an asset: one materialization per decision, written by the trigger."""
     return dg.AssetSpec(
         key(policy, Stage.DECISION),
-        group_name=policy.model,
-        owners=policy.owners,
-        kinds={"deltalake"},
+        **common(policy, {"deltalake"}),
         partitions_def=chunk_partitions(policy),
         description="Retrain, hold or open an incident: every evaluation of the policy, with the clause that decided.",
     )
