@@ -14,7 +14,7 @@ from resources import tables
 from resources.clock import now, unmonitored_chunks
 from resources.lake import Lake
 from resources.names import job_name, key
-from resources.partitions import consecutive, range_tags
+from resources.partitions import chunk_request, consecutive
 from resources.policy import MonitoredModel
 from resources.vocabulary import Stage
 
@@ -30,17 +30,10 @@ def due_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
     return [chunk for chunk in logged if chunk not in set(realized) and policy.outcome_due(chunk) <= present]
 
 
-def _request(policy: MonitoredModel, purpose: str, chunks: Sequence[str], run_key: str, *, named: bool = True) -> dg.RunRequest:
-    """One run for one chunk, or for a range of neighbours."""
-    job = job_name(policy, purpose) if named else None
-    if len(chunks) == 1:
-        return dg.RunRequest(run_key=run_key, job_name=job, partition_key=chunks[0])
-    return dg.RunRequest(run_key=run_key, job_name=job, tags=range_tags(chunks))
-
-
 def _outcome_requests(policy: MonitoredModel, lake: Lake, *, named: bool = True) -> Iterator[dg.RunRequest]:
     for group in consecutive(policy, due_chunks(policy, lake)):
-        yield _request(policy, "realize", group, f"{policy.model}/realize/{group[0]}/{group[-1]}", named=named)
+        job = job_name(policy, "realize") if named else None
+        yield chunk_request(group, f"{policy.model}/realize/{group[0]}/{group[-1]}", job)
 
 
 def _new_events(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int) -> tuple[list[str | None], int]:
@@ -71,7 +64,7 @@ def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[Ass
             try:
                 # the new chunk is judged first: its verdict is what the decision is named after
                 for group in consecutive(policy, [chunk for chunk in scored if chunk]):
-                    requests.append(_request(policy, "monitor", group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}"))
+                    requests.append(chunk_request(group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}", job_name(policy, "monitor")))
                 if scored or logged:
                     requests += _outcome_requests(policy, lake)
             except Exception:  # one model's trouble must not stop the others; its cursor stays, so it is tried again
@@ -126,7 +119,7 @@ def build_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
         missed = unmonitored_chunks(policy, lake, context.scheduled_execution_time)
         tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
         groups = consecutive(policy, missed)
-        return [_request(policy, "monitor", group, f"{policy.model}/monitor/{group[0]}/{tick}", named=False) for group in groups]
+        return [chunk_request(group, f"{policy.model}/monitor/{group[0]}/{tick}") for group in groups]
 
     return monitor_schedule
 

@@ -1,13 +1,10 @@
 """The jobs of one model in the monitoring location."""
 
-import warnings
-
-import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from resources.names import job_name, key
+from resources.names import asset_job
 from resources.policy import MonitoredModel
-from resources.vocabulary import RETRIED, TAG_LANE, TAG_MODEL, Stage
+from resources.vocabulary import TAG_LANE, Stage
 
 AssetJob = UnresolvedAssetJobDefinition
 
@@ -20,14 +17,8 @@ _REFERENCE = (Stage.REFERENCE_WINDOW, Stage.REFERENCE_PROFILE)
 
 
 def _job(policy: MonitoredModel, purpose: str, stages: tuple[Stage, ...], description: str) -> AssetJob:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return dg.define_asset_job(
-            job_name(policy, purpose),
-            selection=dg.AssetSelection.assets(*(key(policy, stage) for stage in stages)),
-            tags={TAG_MODEL: policy.model, TAG_LANE: policy.model, **RETRIED},
-            description=description,
-        )
+    job: AssetJob = asset_job(policy, purpose, stages, description, {TAG_LANE: policy.model})
+    return job
 
 
 def monitor_job(policy: MonitoredModel) -> AssetJob:

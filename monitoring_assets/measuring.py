@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitoring_assets import measurements, reference
+from monitoring_assets.measures.registry import COLUMNS
 from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
@@ -42,6 +43,5 @@ def measure_chunks(lake: Lake, policy: MonitoredModel, base: Path, components: S
             fitted = reference.component(lake, policy, base, str(version), name)
             if fitted is not None:
                 frames.append(nanny.measure(fitted, policy, own))
-    columns = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
     frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns).astype({"breach": bool})
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS).astype({"breach": bool})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from monitoring_assets import measurements
+from monitoring_assets.measures.registry import COLUMNS
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from monitoring_assets.verdict import conclude_data_fault
 from resources import tables
@@ -171,7 +172,7 @@ def build_prediction_log(policy: MonitoredModel, base: Path) -> dg.AssetsDefinit
             )
         long = pd.DataFrame(
             shares,
-            columns=["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"],
+            columns=COLUMNS,
         )
         long = long.astype({"standard_error": "float64", "lower_limit": "float64", "n_rows": "int64"})
         measurements.store(lake, policy, Stage.PREDICTION_LOG, chunks, long, now(policy, lake))

@@ -11,6 +11,7 @@ import dagster as dg
 
 from monitoring_assets import measurements
 from monitoring_assets.measures.judge import Judgement, judge
+from monitoring_assets.measuring import served_versions
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_check
 from resources import tables
 from resources.clock import now
@@ -38,7 +39,8 @@ def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) ->
     groups = dict(list(rows.groupby("chunk")))
     judgements = {chunk: judge(policy, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
     served = rows.dropna(subset=["model_version"]).groupby("chunk")["model_version"].last()
-    versions = _served_versions(lake, policy, [chunk for chunk in chunks if chunk not in served.index])
+    unmeasured = [chunk for chunk in chunks if chunk not in served.index]
+    versions = served_versions(lake.read(policy.model, tables.prediction_log(policy), {"chunk": unmeasured})) if unmeasured else {}
     serving = serving_version(lake, policy) or EXTERNAL
     frame = pd.DataFrame({
         "chunk": list(judgements),
@@ -51,13 +53,6 @@ def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) ->
         "known_at": pd.Timestamp(now(policy, lake)),
     })  # fmt: skip
     return judgements, rows, lake.replace(policy.model, tables.VERDICTS, frame, {"chunk": list(chunks)})
-
-
-def _served_versions(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> dict[str, str]:
-    if not chunks:
-        return {}
-    rows = lake.read(policy.model, tables.prediction_log(policy), {"chunk": list(chunks)})
-    return dict(rows.groupby("chunk")["model_version"].last())
 
 
 def _check(judgement: Judgement) -> CheckReport:

@@ -26,6 +26,13 @@ def range_tags(chunks: Sequence[str]) -> dict[str, str]:
     return {RANGE_START: chunks[0], RANGE_END: chunks[-1]}
 
 
+def chunk_request(chunks: Sequence[str], run_key: str, job: str | None = None) -> dg.RunRequest:
+    """One run for one chunk, or for a range of neighbours; ``job`` is named by sensors only."""
+    if len(chunks) == 1:
+        return dg.RunRequest(run_key=run_key, job_name=job, partition_key=chunks[0])
+    return dg.RunRequest(run_key=run_key, job_name=job, tags=range_tags(chunks))
+
+
 def consecutive(policy: MonitoredModel, chunks: Iterable[str]) -> list[list[str]]:
     """Split sorted chunk keys into runs of neighbours, oldest first."""
     groups: list[list[str]] = []

@@ -1,14 +1,11 @@
 """How every training stage of one model is declared: keys, jobs and partitions in one place."""
 
-import warnings
 from typing import Any
 
-import dagster as dg
-
-from resources.names import common, job_name, key
+from resources.names import common, key
 from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
-from resources.vocabulary import RETRIED, TAG_MODEL, Stage
+from resources.vocabulary import Stage
 
 
 def settings(policy: MonitoredModel, stage: Stage, deps: list[Stage], kinds: set[str], description: str) -> dict[str, Any]:
@@ -20,15 +17,3 @@ def settings(policy: MonitoredModel, stage: Stage, deps: list[Stage], kinds: set
         "partitions_def": chunk_partitions(policy),
         "description": description,
     }
-
-
-def asset_job(policy: MonitoredModel, purpose: str, stages: list[Stage], description: str, tags: dict[str, str] | None = None) -> Any:
-    """A job over the stages of one model."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return dg.define_asset_job(
-            job_name(policy, purpose),
-            selection=dg.AssetSelection.assets(*(key(policy, stage) for stage in stages)),
-            tags={TAG_MODEL: policy.model, **RETRIED, **(tags or {})},
-            description=description,
-        )

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import dagster as dg
 
 from resources.catalogue import load_catalogue, require_known
+from resources.names import asset_job
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
 from training_assets import candidate, gates, rollout, scoring, training_set, trigger
-from training_assets.asset import asset_job
 from training_assets.recipes import RECIPES
 
 _RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.PROMOTION]

@@ -79,21 +79,6 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     import pandas as pd
 
     accepted = accepted_candidate(policy, lake, order.chunk)
-    where = {"chunk": order.chunk}
-    made = ledger.ordered(policy, lake, order.chunk)
-    onset = made["onset"] if made and made["onset"] == made["onset"] and made["onset"] is not None else None
-    rows = lake.read(policy.model, tables.training_sets(policy), where)
-    train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset)
-    assert train is not None  # noqa: S101 - the window was trained on, so it exists
-    proof = lake.read(policy.model, tables.held_out(policy), where)
-    scores = {f"candidate_{name}": name for name in ("y_pred", "y_pred_proba") if f"candidate_{name}" in proof}
-    held_out = rows[rows["part"] == HOLDOUT].merge(proof[["prediction_id", *scores]].rename(columns=scores), on="prediction_id")
-    table = tables.reference_rows(policy)
-    is_concept = made is not None and made["inputs"]["causes"] == [
-        str(Verdict.CONCEPT)
-    ]  # then the inputs before the onset are as good as any
-    reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
-    lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     before = serving_version(lake, policy)
     proved_against = accepted["champion_version"]
     proved_against = (
@@ -104,6 +89,20 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
             f"{policy.model}: got a candidate proved against version {proved_against or 'none'} while {before or 'none'} serves; "
             f"expected a proof against the serving version. Retrain: materialize {Stage.TRAINING_SET} and what follows for a newer chunk."
         )
+    where = {"chunk": order.chunk}
+    made = ledger.ordered(policy, lake, order.chunk)
+    onset = made["onset"] if made and made["onset"] == made["onset"] and made["onset"] is not None else None
+    rows = lake.read(policy.model, tables.training_sets(policy), where)
+    train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset)
+    assert train is not None  # noqa: S101 - the window was trained on, so it exists
+    proof = lake.read(policy.model, tables.held_out(policy), where)
+    scores = {f"candidate_{name}": name for name in ("y_pred", "y_pred_proba") if f"candidate_{name}" in proof}
+    held_out = rows[rows["part"] == HOLDOUT].merge(proof[["prediction_id", *scores]].rename(columns=scores), on="prediction_id")
+    table = tables.reference_rows(policy)
+    # with concept drift alone the inputs before the onset are as good as any
+    is_concept = made is not None and made["inputs"]["causes"] == [str(Verdict.CONCEPT)]
+    reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
+    lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     registry.set_champion(policy.model, version)
     if before == version:
         return version

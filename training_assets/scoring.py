@@ -19,7 +19,7 @@ from resources.clock import now, unmonitored_chunks
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.names import job_name
-from resources.partitions import consecutive, range_tags
+from resources.partitions import chunk_request, consecutive
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import serving_version
@@ -118,11 +118,7 @@ def build_score_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
             return dg.SkipReason("there is no champion to score with yet; the sensor retrain_trigger sees to it")
         missed = unmonitored_chunks(policy, lake, context.scheduled_execution_time)
         tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
-        requests = []
-        for group in consecutive(policy, missed):
-            where: dict[str, Any] = {"partition_key": group[0]} if len(group) == 1 else {"tags": range_tags(group)}
-            requests.append(dg.RunRequest(run_key=f"{policy.model}/score/{group[0]}/{tick}", **where))
-        return requests
+        return [chunk_request(group, f"{policy.model}/score/{group[0]}/{tick}") for group in consecutive(policy, missed)]
 
     return score_schedule
 
@@ -167,11 +163,7 @@ def build_replay_clock(policies: Sequence[MonitoredModel], jobs: Sequence[Any], 
             if not chunks:
                 continue
             cursor[policy.model] = moment
-            run_key, job = f"{policy.model}/score/{chunks[0]}", job_name(policy, "score")
-            if len(chunks) == 1:
-                requests.append(dg.RunRequest(run_key=run_key, job_name=job, partition_key=chunks[0]))
-            else:
-                requests.append(dg.RunRequest(run_key=run_key, job_name=job, tags=range_tags(chunks)))
+            requests.append(chunk_request(chunks, f"{policy.model}/score/{chunks[0]}", job_name(policy, "score")))
         return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
 
     return replay_clock

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from monitoring_assets.measures.registry import COLUMNS
 from resources.policy import Limit, MonitoredModel
 from resources.quiet import settle
 from resources.vocabulary import Kind, Task
@@ -206,8 +207,7 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
                     pair.is_breached_by(value),
                 )
             )
-    columns = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
-    frame = pd.DataFrame(long, columns=columns)
+    frame = pd.DataFrame(long, columns=COLUMNS)
     numbers = ["value", "standard_error", "lower_limit", "upper_limit"]
     return frame.astype(dict.fromkeys(numbers, "float64") | {"n_rows": "int64", "breach": "bool"})
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from monitoring_assets.measures.registry import COLUMNS
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind
 
@@ -40,5 +41,4 @@ def quality(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
             long.append((chunk, str(Kind.DATA_QUALITY), method, subject, share, error, count, np.nan, limit, share > limit))
     for chunk, count in rows.groupby("chunk").size().items():
         long.append((chunk, str(Kind.DATA_QUALITY), ROW_COUNT, "rows", float(count), 0.0, count, float(limits.minimum_rows), np.nan, False))
-    columns = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
-    return pd.DataFrame(long, columns=columns)
+    return pd.DataFrame(long, columns=COLUMNS)

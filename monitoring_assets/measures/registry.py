@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from resources.vocabulary import Task
 
+#: Columns of every measured number, before its stage and time are added.
+COLUMNS = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
+
 
 @dataclass(frozen=True)
 class Method:
