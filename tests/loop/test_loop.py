@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +24,9 @@ from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Verdict
 REPLAY = {"start": "1981-10-01", "end": "1982-10-01", "every_seconds": 1}
 
 
-def drive(folder: Path, model: str):
-    """The shipped declaration with a shorter replay, driven to rest; returns policy, settings, instance and jobs run."""
+@contextmanager
+def driven(folder: Path, model: str) -> Iterator[tuple]:
+    """The shipped declaration with a shorter replay, driven to rest: policy, settings and instance."""
     models = folder / "models"
     models.mkdir()
     (models / "samples").symlink_to(PROJECT / "models" / "samples")
@@ -32,41 +35,41 @@ def drive(folder: Path, model: str):
     body["variants"]["control"].pop("replay")
     (models / "weather_station.yaml").write_text(yaml.safe_dump(body))
     settings = Settings.of(folder / "home", models)
-    instance, jobs = dg.DagsterInstance.ephemeral(), []
-    Driver(settings, instance, [model]).run_until_idle(lambda job, chunk: jobs.append(job))
     policy = next(one.policy for one in load_catalogue(models) if one.policy.model == model)
-    return policy, settings, instance, jobs
+    with dg.DagsterInstance.ephemeral() as instance:
+        Driver(settings, instance, [model]).run_until_idle(lambda job, chunk: None)
+        yield policy, settings, instance
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # third-party warnings of a hundred steps; our own are errors in every other test
 def test_the_mis_wired_station_recovers_by_itself(tmp_path):
-    policy, settings, instance, _jobs = drive(tmp_path, "weather_station")
-    lake = settings.lake
-    log = events(lake, policy)
-    promoted = log[log["event"] == Event.PROMOTED]
-    assert len(promoted) >= 3
-    assert promoted["as_of"].iloc[1].to_pydatetime() <= datetime(1982, 10, 1, tzinfo=UTC)
-    assert f"{promoted['onset'].iloc[1]:%Y-%m-%d}" == "1981-11-09"
-    runs = [run for run in instance.get_runs() if run.job_name == "weather_station__retrain"]
-    incidents = [run.tags[TAG_INCIDENT] for run in runs]
-    assert len(incidents) == len(set(incidents))  # at most one run per incident
-    verdicts = lake.read(policy.model, tables.VERDICTS).set_index("chunk")
-    assert verdicts.loc["1982-01-01", "verdict"] == Verdict.COVARIATE_HARMFUL
-    scored = lake.read(policy.model, tables.scored_batches(policy)).groupby("chunk")["model_version"].unique()
-    assert list(scored["1982-01-01"]) == ["1"]
-    assert list(scored["1982-04-01"]) == ["2"]  # the chunk after the promotion is the new model's
-    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
-    assert registry.aliased_version(policy.model, Alias.CHAMPION) == serving_version(lake, policy) == promoted["to_version"].iloc[-1]
-    profiles = lake.partitions(policy.model, tables.REFERENCE_PROFILES, "reference_version")
-    assert {"1", "2"} <= set(profiles)
+    with driven(tmp_path, "weather_station") as (policy, settings, instance):
+        lake = settings.lake
+        log = events(lake, policy)
+        promoted = log[log["event"] == Event.PROMOTED]
+        assert len(promoted) >= 3
+        assert promoted["as_of"].iloc[1].to_pydatetime() <= datetime(1982, 10, 1, tzinfo=UTC)
+        assert f"{promoted['onset'].iloc[1]:%Y-%m-%d}" == "1981-11-09"
+        runs = [run for run in instance.get_runs() if run.job_name == "weather_station__retrain"]
+        incidents = [run.tags[TAG_INCIDENT] for run in runs]
+        assert len(incidents) == len(set(incidents))  # at most one run per incident
+        verdicts = lake.read(policy.model, tables.VERDICTS).set_index("chunk")
+        assert verdicts.loc["1982-01-01", "verdict"] == Verdict.COVARIATE_HARMFUL
+        scored = lake.read(policy.model, tables.scored_batches(policy)).groupby("chunk")["model_version"].unique()
+        assert list(scored["1982-01-01"]) == ["1"]
+        assert list(scored["1982-04-01"]) == ["2"]  # the chunk after the promotion is the new model's
+        registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+        assert registry.aliased_version(policy.model, Alias.CHAMPION) == serving_version(lake, policy) == promoted["to_version"].iloc[-1]
+        profiles = lake.partitions(policy.model, tables.REFERENCE_PROFILES, "reference_version")
+        assert {"1", "2"} <= set(profiles)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_repaired_station_retrains_nothing(tmp_path):
-    policy, settings, _, _ = drive(tmp_path, "weather_station_control")
-    decisions = settings.lake.read(policy.model, tables.DECISIONS)
+    with driven(tmp_path, "weather_station_control") as (policy, settings, _):
+        decisions = settings.lake.read(policy.model, tables.DECISIONS)
     ordered = decisions[decisions["action"] == Action.RETRAIN]
     assert list(ordered["clause"]) == ["no_champion"]
     assert len(decisions) > 4
