@@ -5,7 +5,7 @@ from functools import partial
 
 import dagster as dg
 
-from monitoring_assets import drift, maintenance, performance, production_log, reference, validation, verdict
+from monitoring_assets import drift, maintenance, performance, production_log, reference, report, validation, verdict
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
 from monitoring_assets.measures.registry import CATEGORICAL, ESTIMATORS, MULTIVARIATE, NUMERIC, metric_names
@@ -45,11 +45,12 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         reference.build_reference_window(policy, base),
         reference.build_reference_profile(policy, base),
         validation.build_production_window(policy),
-        validation.build_data_quality(policy),
+        validation.build_data_quality(policy, base),
         drift.build_drift_report(policy, base),
         performance.build_estimated_performance(policy, base),
         performance.build_realized_performance(policy, base),
         verdict.build_verdict(policy),
+        report.build_report(policy, settings),
     ]
 
 

@@ -1,17 +1,19 @@
-"""Did the inputs move? Univariate drift per feature and multivariate drift, against the reference alone.
+"""Did the inputs move? Univariate drift per feature and segment and multivariate drift, against the reference alone.
 
-Belongs here: the drift report and its check. Does not: whether it hurts (``verdict.py``).
-Reads: ``prediction_log``, ``reference_profiles``. Writes: ``measurements``.
+Belongs here: the drift report and its check. Does not: whether it hurts (``verdict.py``), the page (``report.py``).
+Reads: ``prediction_log``, ``reference_profiles``, ``reference_summaries``. Writes: ``measurements``.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from monitoring_assets import measurements, plots
-from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
+from monitoring_assets import measurements, plots, reference
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
+from resources import tables
 from resources.clock import now
 from resources.lake import Lake
 from resources.policy import MonitoredModel
@@ -20,47 +22,169 @@ from resources.vocabulary import Check, Kind, Stage
 if TYPE_CHECKING:
     import pandas as pd
 
+    from monitoring_assets.drift_profile import DriftProfile
+    from monitoring_assets.measures.univariate import Rows
 
-def _severity_of(row: object) -> float:
-    """How far outside its limit a number lies, in units of the limit; for ranking offenders only."""
-    limit = row.upper_limit or 0.0  # type: ignore[attr-defined]
-    return float(row.value / limit) if limit else float(row.value)  # type: ignore[attr-defined]
+_DRIFT = (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT)
 
 
-def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame") -> ChunkReport:
-    broken = sorted(own[own["breach"]].itertuples(), key=_severity_of, reverse=True)
-    moved = sorted({row.subject for row in broken})
-    lines = [f"| {row.subject} | {row.method} | {row.value:.4g} | {row.upper_limit:.4g} | {row.n_rows} |" for row in broken[:5]]
-    table = "\n".join(["| feature | method | value | upper limit | n |", "|---|---|---|---|---|", *lines])
-    text = f"{len(broken)} of {len(own)} drift numbers outside their limits: {', '.join(moved) or 'none'}."
-    if broken:
-        text += " Drift is not damage: the verdict says whether the model suffers."
-    severity = dg.AssetCheckSeverity.WARN if policy.drift.severity == "WARN" else dg.AssetCheckSeverity.ERROR
-    check = CheckReport(
-        Check.DRIFT,
-        not broken,
-        text,
-        severity,
-        {"breaches": len(broken), "drifted_features": len(moved), "five_worst": dg.MetadataValue.md(table) if lines else "none"},
+@dataclass(frozen=True)
+class ChunkRows:
+    """The rows of one sound chunk, the version that served it, and a frame for methods that need whole rows."""
+
+    chunk: str
+    version: str
+    rows: "Rows"
+    frame: "pd.DataFrame"
+
+
+def sound_chunks(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> Iterator[ChunkRows]:
+    """Chunks that are not broken as data and not below the minimum size; large ones stay in DuckDB.
+
+    Yields:
+        One at a time; its rows may be read until the next one is asked for.
+    """
+    from monitoring_assets.measures.univariate import FrameRows
+    from monitoring_assets.pushdown import LARGE, DuckRows
+
+    broken = measurements.faulted(lake, policy, chunks)
+    table = tables.prediction_log(policy)
+    columns = ["time", *policy.features.all, *policy.segment_columns]
+    with lake.connect() as connection:
+        lake.attach(connection, policy.model, table, {"chunk": list(chunks)})
+        counted = connection.execute(
+            f"SELECT chunk, count(*), arg_max(model_version, time) FROM {table.name} GROUP BY chunk ORDER BY chunk"
+        ).fetchall()
+        for chunk, size, version in counted:
+            if chunk in broken or size < policy.validation.minimum_rows:
+                continue
+            if policy.drift.engine == "duckdb" or (policy.drift.engine == "auto" and size >= LARGE):
+                duck = DuckRows(connection, table.name, "chunk = ?", (chunk,))
+                yield ChunkRows(chunk, version, duck, duck.sample(columns) if policy.drift.multivariate else duck.sample(columns).iloc[:0])
+            else:
+                frame = connection.execute(f"SELECT * FROM {table.name} WHERE chunk = ?", [chunk]).df()
+                yield ChunkRows(chunk, version, FrameRows(frame), frame)
+
+
+def measure_chunk(policy: MonitoredModel, profile: "DriftProfile", one: ChunkRows) -> "pd.DataFrame":
+    """Every drift number of one chunk as lines of ``measurements``."""
+    from monitoring_assets.measures.breaches import drift_lines
+    from monitoring_assets.measures.joint import measure_joint
+    from monitoring_assets.measures.univariate import measure_columns
+
+    measured, outliers = measure_columns(policy, profile.columns, one.rows)
+    measured += measure_joint(policy, profile.joint, profile.columns, one.frame)
+    return drift_lines(policy, one.chunk, measured, outliers, one.rows.n_rows)
+
+
+def rule_in_words(policy: MonitoredModel) -> str:
+    """How limits are set, and how often they may alarm without drift."""
+    limit = policy.drift.limit
+    correction = {"none": "not corrected for looking at many numbers"}.get(
+        limit.correction, f"corrected over all numbers ({limit.correction})"
     )
-    numbers = {f"{row.method} of {row.subject}": row.value for row in own.itertuples() if row.kind == Kind.MULTIVARIATE_DRIFT}
-    return ChunkReport({"drifted_features": len(moved), "drift_breaches": len(broken), **_finite(numbers)}, [check])
+    return {
+        "calibrated": f"Limits are calibrated on the reference for a chunk of this size: without drift the check fails on at most {limit.false_alarms:.1%} of "
+        f"chunks ({correction}).",
+        "std": f"Limits are the mean of the reference chunks plus {limit.std:g} standard deviations (NannyML's rule); they ignore the size of the chunk.",
+        "quantile": f"Limits are the {limit.quantile:.1%} quantile of the reference chunks, each left out of the reference in turn.",
+        "constant": "Limits are the declared constants; nothing is said about how often they alarm falsely.",
+        "p_value": f"A number breaches when its p-value is below {limit.alpha:g} ({correction}; autocorrelation: {limit.autocorrelation}).",
+    }[limit.rule]
+
+
+def false_alarm_note(policy: MonitoredModel, profile: "DriftProfile") -> str:
+    """How often the plain rule ``p < alpha`` would have alarmed on the reference itself; empty for other rules."""
+    from monitoring_assets.measures.breaches import raw_alarm_share
+
+    if policy.drift.limit.rule != "p_value":
+        return ""
+    share, blocks = raw_alarm_share(policy, profile.columns, profile.usual_rows)
+    return (
+        f"The uncorrected rule p < {policy.drift.limit.alpha:g} would alarm on {share:.0%} of {blocks} stretches of the reference, where nothing drifted."
+        if blocks
+        else ""
+    )
+
+
+def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str) -> ChunkReport:
+    drift = own[own["kind"].isin(_DRIFT)]
+    deciding = drift[drift["is_deciding"]]
+    broken = _ranked(deciding[deciding["breach"]])
+    moved = list(dict.fromkeys(broken["subject"]))
+    text = f"{len(broken)} of {len(deciding)} drift numbers outside their limits: {', '.join(moved) or 'none'}."
+    if len(broken):
+        text += " Drift is not damage: the verdict says whether the model suffers."
+    others = drift[~drift["is_deciding"] & drift["breach"]]
+    if len(others):
+        text += f" The plain reference would name {', '.join(dict.fromkeys(others['subject']))}; the season-matched one decides."
+    severity = dg.AssetCheckSeverity.WARN if policy.drift.severity == "WARN" else dg.AssetCheckSeverity.ERROR
+    refusals = drift[drift["value"].isna() & (drift["reason"] != "")]
+    outliers = own[(own["method"] == "outlier_share") & (own["value"] > 0)]
+    metadata: dict[str, Any] = {
+        "breaches": len(broken),
+        "drifted_features": len(moved),
+        "five_worst": dg.MetadataValue.md(_table(broken.head(5))) if len(broken) else "none",
+        "limits": " ".join(part for part in (rule_in_words(policy), note) if part),
+    }
+    if len(refusals):
+        metadata["not_measured"] = "; ".join(f"{row.method} of {row.subject}: {row.reason}" for row in refusals.head(5).itertuples())
+    if len(outliers):
+        metadata["outliers"] = "; ".join(f"{row.subject}: {row.reason}" for row in outliers.head(5).itertuples())
+    check = CheckReport(Check.DRIFT, broken.empty, text, severity, metadata)
+    numbers = {f"{row.method} of {row.subject}": row.value for row in drift.itertuples() if row.kind == Kind.MULTIVARIATE_DRIFT}
+    shares = {"largest_share_of_limit": float((deciding["value"] / deciding["upper_limit"]).max())}
+    return ChunkReport({"drifted_features": len(moved), "drift_breaches": len(broken), **_finite(shares | numbers)}, [check])
+
+
+def _ranked(broken: "pd.DataFrame") -> "pd.DataFrame":
+    """Furthest outside its limit first; for ranking offenders only."""
+    share = (broken["value"] / broken["upper_limit"]).fillna(float("inf"))
+    return broken.assign(share=share).sort_values(["share", "effect"], ascending=False, kind="stable").drop(columns="share")
+
+
+def _table(rows: "pd.DataFrame") -> str:
+    lines = [
+        f"| {row.subject} | {row.segment} | {row.method} | {row.value:.4g} | {_show(row.lower_limit)} | {_show(row.upper_limit)} | {_show(row.effect)} | "
+        f"{_show(row.adjusted_p_value)} | {row.n_rows} |"
+        for row in rows.itertuples()
+    ]
+    head = "| feature | segment | method | value | lower limit | upper limit | effect | corrected p | n |\n|---|---|---|---|---|---|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def _show(number: float) -> str:
+    return "–" if number != number else f"{number:.3g}"
 
 
 def _finite(numbers: dict[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in numbers.items() if value == value}
+    return {name: float(value) for name, value in numbers.items() if value == value and abs(value) != float("inf")}
 
 
 def build_drift_report(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """Measure drift of each chunk against the reference of the version that served it."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
-        rows = sound_rows(lake, policy, chunks)
-        names = ["univariate", *(["multivariate"] if policy.drift.multivariate and len(policy.features.all) > 1 else [])]
-        long = measure_chunks(lake, policy, base, names, rows)
-        version = measurements.store(lake, policy, Stage.DRIFT_REPORT, chunks, long, now(policy, lake), served_versions(rows))
+        import pandas as pd
+
+        from monitoring_assets.measures.breaches import typed
+        from monitoring_assets.measures.registry import COLUMNS
+
+        profiles: dict[str, DriftProfile] = {}
+        frames, versions, notes = [], {}, dict[str, str]()
+        for one in sound_chunks(lake, policy, chunks):
+            if one.version not in profiles:
+                profiles[one.version] = reference.drift_of(lake, policy, base, one.version)
+                notes[one.version] = false_alarm_note(policy, profiles[one.version])
+            frames.append(measure_chunk(policy, profiles[one.version], one))
+            versions[one.chunk] = one.version
+        long = pd.concat(frames, ignore_index=True) if frames else typed(pd.DataFrame(columns=COLUMNS))
+        stored = pd.Series(versions, dtype=object)
+        version = measurements.store(lake, policy, Stage.DRIFT_REPORT, chunks, long, now(policy, lake), stored)
         groups = dict(list(long.groupby("chunk")))
-        reports = {chunk: _chunk_report(policy, groups.get(chunk, long.iloc[:0])) for chunk in chunks}
+        reports = {
+            chunk: _chunk_report(policy, groups.get(chunk, long.iloc[:0]), notes.get(versions.get(chunk, ""), "")) for chunk in chunks
+        }
         return StageReport(reports, version, {"drift over time": plots.history(lake, policy, chunks[-1], plots.DRIFT)})
 
     return build_chunk_asset(
@@ -69,6 +193,6 @@ def build_drift_report(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         body,
         deps=[Stage.DATA_QUALITY, Stage.REFERENCE_PROFILE],
         checks={Check.DRIFT: False},
-        kinds={"nannyml", "deltalake"},
-        description="Covariate drift P(X): every feature by itself, and all together.",
+        kinds={"scipy", "duckdb", "deltalake"},
+        description="Covariate drift P(X): every feature by itself and by segment, and all together.",
     )

@@ -44,4 +44,4 @@ def measure_chunks(lake: Lake, policy: MonitoredModel, base: Path, components: S
             if fitted is not None:
                 frames.append(nanny.measure(fitted, policy, own))
     frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS).astype({"breach": bool})
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS).astype({"breach": bool, "is_deciding": bool})

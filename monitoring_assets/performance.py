@@ -11,6 +11,7 @@ import dagster as dg
 
 from monitoring_assets import measurements, plots
 from monitoring_assets.measures.judge import is_harmful_breach
+from monitoring_assets.measures.quality import with_all_columns
 from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from resources.clock import now
@@ -83,7 +84,7 @@ def _labelled_shares(due: list[str], rows: "pd.DataFrame", labelled: "pd.DataFra
     frame = pd.DataFrame({"chunk": due, "value": shares, "n_rows": [int(sizes.get(chunk, 0)) for chunk in due]})
     frame = frame.assign(kind=str(Kind.DATA_QUALITY), method="labelled_share", subject=LABELLED, breach=False)
     numbers = ["standard_error", "lower_limit", "upper_limit"]
-    return frame.assign(**dict.fromkeys(numbers, float("nan")))
+    return with_all_columns(frame.assign(**dict.fromkeys(numbers, float("nan"))))
 
 
 def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from monitoring_assets import measurements
-from monitoring_assets.measures.registry import COLUMNS
+from monitoring_assets.measures.quality import FILLED, with_all_columns
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from monitoring_assets.verdict import conclude_data_fault
 from resources import tables
@@ -135,6 +135,7 @@ def build_prediction_log(policy: MonitoredModel, base: Path) -> dg.AssetsDefinit
     """Ingest the rows of a chunk with the prediction served for each."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        import numpy as np
         import pandas as pd
 
         read = read_log(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1]), undated=True)
@@ -156,25 +157,11 @@ def build_prediction_log(policy: MonitoredModel, base: Path) -> dg.AssetsDefinit
         for chunk in chunks:
             own, bad = groups.get(chunk, accepted.iloc[:0]), refused.get(chunk, rejected.iloc[:0])
             reports[chunk], share = _chunk_report(policy, chunk, own, bad, read.n_late if len(chunks) == 1 else 0)
+            limit = policy.validation.rejected_share
             shares.append(
-                (
-                    chunk,
-                    str(Kind.DATA_QUALITY),
-                    "rejected_share",
-                    "rows",
-                    share,
-                    None,
-                    len(own) + len(bad),
-                    None,
-                    policy.validation.rejected_share,
-                    share > policy.validation.rejected_share,
-                )
+                (chunk, str(Kind.DATA_QUALITY), "rejected_share", "rows", share, np.nan, len(own) + len(bad), np.nan, limit, share > limit)
             )
-        long = pd.DataFrame(
-            shares,
-            columns=COLUMNS,
-        )
-        long = long.astype({"standard_error": "float64", "lower_limit": "float64", "n_rows": "int64"})
+        long = with_all_columns(pd.DataFrame(shares, columns=FILLED))
         measurements.store(lake, policy, Stage.PREDICTION_LOG, chunks, long, now(policy, lake))
         if len(chunks) == 1 and long["breach"].any():
             conclude_data_fault(context, lake, policy, chunks[0])

@@ -6,11 +6,14 @@ Reads: ``reference_rows`` (written at promotion) or the log, ``rollout_events``.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from monitoring_assets import drift_profile
+from monitoring_assets.drift_profile import DriftProfile
 from resources import tables
 from resources.lake import Lake
 from resources.log_source import read_log
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from monitoring_assets.measures.nanny import Fitted, LimitPair
 
     Limits = Mapping[tuple[str, str], LimitPair]
+
+
+#: Rows of the table of limits; with many segments it would be too long to read.
+_SHOWN_LIMITS = 60
 
 
 class NoReferenceError(LookupError):
@@ -54,8 +61,16 @@ def reference_rows(lake: Lake, policy: MonitoredModel, base: Path, version: str)
     return rows
 
 
-def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> dict[str, "Fitted"]:
-    """Fit every component on the reference of ``version`` and store it.
+@dataclass(frozen=True)
+class Profile:
+    """Everything fitted on the reference of one version: drift, and the performance components that could be fitted."""
+
+    drift: DriftProfile
+    performance: "Mapping[str, Fitted]"
+
+
+def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> Profile:
+    """Fit everything on the reference of ``version`` and store it.
 
     Drift is fitted on all reference inputs, performance on the held-out rows alone: on rows a model has learned from,
     its performance is flattered. A reference shorter than ``reference.minimum_chunks`` keeps the limits of the version
@@ -66,27 +81,39 @@ def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) ->
     rows = reference_rows(lake, policy, base, version)
     held_out = rows[rows["is_held_out"] & rows["y_true"].notna()]
     before = previous_version(lake, policy, version)
+    stored_before = _stored(lake, policy, before) if before else None
+    drift = drift_profile.fit(
+        policy, rows, drift_profile.load(lake, policy, before, stored_before) if stored_before is not None and before else None
+    )
     fitted = {}
-    for component in nanny.components_of(policy):
-        own = rows if component in nanny.INPUT_COMPONENTS else held_out
-        if component in nanny.PERFORMANCE_COMPONENTS and own["y_true"].nunique() < 2:
-            continue
-        fresh = nanny.fit(component, policy, own)
-        if fresh.n_chunks < policy.reference.minimum_chunks and before:
-            fresh = _with_limits(fresh, _stored_limits(lake, policy, before, component))
+    for component in nanny.COMPONENTS if held_out["y_true"].nunique() > 1 else ():
+        fresh = nanny.fit(component, policy, held_out)
+        if fresh.n_chunks < policy.reference.minimum_chunks and stored_before is not None:
+            fresh = _with_limits(fresh, _stored_limits(stored_before, component))
         fitted[component] = fresh
-    _store(lake, policy, version, fitted)
-    return fitted
+    profile = Profile(drift, fitted)
+    _store(lake, policy, version, profile)
+    return profile
+
+
+def drift_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> DriftProfile:
+    """The drift profile of ``version``; everything is fitted and stored first if nobody has."""
+    found = drift_profile.load(lake, policy, version, _stored(lake, policy, version))
+    return found if found is not None else fit_profile(lake, policy, base, version).drift
+
+
+def _stored(lake: Lake, policy: MonitoredModel, version: str) -> "pd.DataFrame":
+    return lake.read(policy.model, tables.REFERENCE_PROFILES, {"reference_version": version})
 
 
 def component(lake: Lake, policy: MonitoredModel, base: Path, version: str, name: str) -> "Fitted | None":
-    """One fitted component of ``version``; fitted and stored first if nobody has. ``None`` where it cannot be fitted."""
+    """One fitted performance component of ``version``; fitted and stored first if nobody has. ``None`` where it cannot be fitted."""
     from monitoring_assets.measures.fitted_state import load_state
     from monitoring_assets.measures.nanny import Fitted
 
-    stored = lake.read(policy.model, tables.REFERENCE_PROFILES, {"reference_version": version})
+    stored = _stored(lake, policy, version)
     if stored.empty:
-        return fit_profile(lake, policy, base, version).get(name)
+        return fit_profile(lake, policy, base, version).performance.get(name)
     own = stored[stored["component"] == name]
     if own.empty:
         return None
@@ -106,29 +133,26 @@ def _limits_from(text: str) -> "Limits":
     return {(method, subject): LimitPair(lower, upper) for method, subject, lower, upper in json.loads(text)}
 
 
-def _stored_limits(lake: Lake, policy: MonitoredModel, version: str, component: str) -> "Limits":
-    stored = lake.read(policy.model, tables.REFERENCE_PROFILES, {"reference_version": version})
+def _stored_limits(stored: "pd.DataFrame", component: str) -> "Limits":
     own = stored.loc[stored["component"] == component, "limits"]
     return _limits_from(own.iloc[0]) if len(own) else {}
 
 
-def _store(lake: Lake, policy: MonitoredModel, version: str, fitted: Mapping[str, "Fitted"]) -> str:
+def _store(lake: Lake, policy: MonitoredModel, version: str, profile: Profile) -> str:
+    """Summaries first: a profile that is found is complete."""
     import pandas as pd
 
     from monitoring_assets.measures.fitted_state import dump_state
 
-    frame = pd.DataFrame([
-        {
-            "reference_version": version,
-            "component": name,
-            "limits": json.dumps([[method, subject, pair.lower, pair.upper] for (method, subject), pair in one.limits.items()]),
-            "state": dump_state(one.calculator),
-            "n_rows": one.n_rows,
-            "n_chunks": one.n_chunks,
-        }
-        for name, one in fitted.items()
-    ])  # fmt: skip
-    return lake.replace(policy.model, tables.REFERENCE_PROFILES, frame, {"reference_version": version})
+    drift_profile.store_summaries(lake, policy, version, profile.drift)
+    rows = drift_profile.rows_of(version, profile.drift)
+    for name, one in profile.performance.items():
+        limits = json.dumps([[method, subject, pair.lower, pair.upper] for (method, subject), pair in one.limits.items()])
+        rows.append({
+            "reference_version": version, "component": name, "limits": limits, "state": dump_state(one.calculator),
+            "n_rows": one.n_rows, "n_chunks": one.n_chunks,
+        })  # fmt: skip
+    return lake.replace(policy.model, tables.REFERENCE_PROFILES, pd.DataFrame(rows), {"reference_version": version})
 
 
 def _serving(lake: Lake, policy: MonitoredModel) -> str:
@@ -174,25 +198,51 @@ def build_reference_profile(policy: MonitoredModel, base: Path) -> dg.AssetsDefi
         key=key(policy, Stage.REFERENCE_PROFILE),
         deps=[key(policy, Stage.REFERENCE_WINDOW)],
         description="Everything fitted on the reference, once: calculators and limits. A chunk is measured against it alone.",
-        **common(policy, {"nannyml", "deltalake"}),
+        **common(policy, {"nannyml", "scipy", "deltalake"}),
     )
     def reference_profile(lake: Lake) -> dg.MaterializeResult[None]:
         version = _serving(lake, policy)
-        fitted = fit_profile(lake, policy, base, version)
-        lines = [
-            f"| {name} | {method} | {subject} | {_show(pair.lower)} | {_show(pair.upper)} | {one.n_rows} | {one.n_chunks} |"
-            for name, one in fitted.items()
-            for (method, subject), pair in one.limits.items()
-        ]
-        table = "\n".join(["| component | method | subject | lower | upper | rows | chunks |", "|---|---|---|---|---|---|---|", *lines])
+        profile = fit_profile(lake, policy, base, version)
+        table = "\n".join(
+            [
+                "| component | method | subject | lower | upper | rows | chunks |",
+                "|---|---|---|---|---|---|---|",
+                *_limit_lines(policy, profile),
+            ]
+        )
         where = {"reference_version": version}
         return dg.MaterializeResult(
-            metadata={"reference_version": version, "components": len(fitted), "limits": dg.MetadataValue.md(table)},
+            metadata={
+                "reference_version": version,
+                "reference_rows": profile.drift.n_rows,
+                "reference_chunks": profile.drift.n_chunks,
+                "columns": len(profile.drift.columns),
+                "limits of a usual chunk": dg.MetadataValue.md(table),
+            },
             data_version=dg.DataVersion(lake.data_version(policy.model, tables.REFERENCE_PROFILES, where)),
         )
 
     return reference_profile
 
 
+def _limit_lines(policy: MonitoredModel, profile: Profile) -> list[str]:
+    """Rows of the table of limits; those of drift for one number alone, before they are shared out over all of a chunk."""
+    drift, rate = profile.drift, policy.drift.limit.false_alarms
+    nulls = [
+        (f"{column.segment} against {name}", method, column.subject, null)
+        for column in drift.columns for name, own in column.nulls.items() for method, null in own.items()
+    ] + [("all features", one.method, "all features", one.null) for one in drift.joint]  # fmt: skip
+    lines = []
+    for name, method, subject, null in nulls[:_SHOWN_LIMITS]:
+        lower, upper = null.limits(rate, drift.usual_rows)
+        lines.append(f"| {name} | {method} | {subject} | {_show(lower)} | {_show(upper)} | {drift.n_rows} | {drift.n_chunks} |")
+    lines += [
+        f"| {name} | {method} | {subject} | {_show(pair.lower)} | {_show(pair.upper)} | {one.n_rows} | {one.n_chunks} |"
+        for name, one in profile.performance.items()
+        for (method, subject), pair in one.limits.items()
+    ]
+    return lines
+
+
 def _show(limit: float | None) -> str:
-    return "–" if limit is None else f"{limit:.4g}"
+    return "–" if limit is None or limit != limit else f"{limit:.4g}"

@@ -52,6 +52,7 @@ PROMISES = {
     Check.MINIMUM_ROWS: "The chunk holds enough rows to be judged.",
     Check.MISSING_VALUES: "No feature misses more values than declared.",
     Check.VALUE_RANGES: "Values lie in their declared physical ranges.",
+    Check.STUCK_SENSORS: "No feature repeats one value for longer than declared, unless it did so in the reference.",
     Check.DRIFT: "No drift number lies outside the limits fitted on the reference.",
     Check.ESTIMATED_PERFORMANCE: "Performance, estimated without outcomes, stays within its limits.",
     Check.REALIZED_PERFORMANCE: "Performance, once outcomes have arrived, stays within its limits.",

@@ -1,15 +1,17 @@
 """Is the data broken as data? Windows of the production log and their quality.
 
 Belongs here: the production window and its quality checks. Does not: drift, performance.
-Reads: ``prediction_log``. Writes: ``measurements``.
+Reads: ``prediction_log``, ``reference_profiles``. Writes: ``measurements``.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets import measurements
-from monitoring_assets.measures.quality import MISSING_SHARE, OUT_OF_RANGE_SHARE, quality
+from monitoring_assets import measurements, reference
+from monitoring_assets.measures.quality import MISSING_SHARE, OUT_OF_RANGE_SHARE, STUCK_SHARE, quality
+from monitoring_assets.measuring import served_versions
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from monitoring_assets.verdict import conclude_data_fault
 from resources import tables
@@ -67,12 +69,25 @@ def build_production_window(policy: MonitoredModel) -> dg.AssetsDefinition:
     )
 
 
-def build_data_quality(policy: MonitoredModel) -> dg.AssetsDefinition:
-    """Missing values and physical ranges; a broken chunk goes no further."""
+def _measured(lake: Lake, policy: MonitoredModel, base: Path, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Data quality of every chunk; what counts as stuck is learned from the reference of the version that served it."""
+    import pandas as pd
+
+    if rows.empty:
+        return quality(policy, rows)
+    versions = rows["chunk"].map(served_versions(rows))
+    parts = []
+    for version, own in rows.groupby(versions):
+        parts.append(quality(policy, own, reference.drift_of(lake, policy, base, str(version)).stuck))
+    return pd.concat(parts, ignore_index=True)
+
+
+def build_data_quality(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
+    """Missing values, physical ranges and stuck sensors; a broken chunk goes no further."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
         rows = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks})
-        long = quality(policy, rows)
+        long = _measured(lake, policy, base, rows)
         version = measurements.store(lake, policy, Stage.DATA_QUALITY, chunks, long, now(policy, lake))
         groups, reports = dict(list(long.groupby("chunk"))), {}
         for chunk in chunks:
@@ -80,6 +95,7 @@ def build_data_quality(policy: MonitoredModel) -> dg.AssetsDefinition:
             checks = [
                 _quality_check(Check.MISSING_VALUES, MISSING_SHARE, "missing values", own),
                 _quality_check(Check.VALUE_RANGES, OUT_OF_RANGE_SHARE, "values out of range", own),
+                _quality_check(Check.STUCK_SENSORS, STUCK_SHARE, "rows in one run of a repeated value", own),
             ]
             missing = own.loc[own["method"] == MISSING_SHARE, "value"]
             reports[chunk] = ChunkReport({"largest_missing_share": float(missing.max()) if len(missing) else 0.0}, checks)
@@ -91,8 +107,8 @@ def build_data_quality(policy: MonitoredModel) -> dg.AssetsDefinition:
         policy,
         Stage.DATA_QUALITY,
         body,
-        deps=[Stage.PRODUCTION_WINDOW],
-        checks={Check.MISSING_VALUES: True, Check.VALUE_RANGES: True},
+        deps=[Stage.PRODUCTION_WINDOW, Stage.REFERENCE_PROFILE],
+        checks={Check.MISSING_VALUES: True, Check.VALUE_RANGES: True, Check.STUCK_SENSORS: True},
         kinds={"deltalake", "duckdb"},
-        description="Is the data broken as data? Missing values and physical ranges per feature.",
+        description="Is the data broken as data? Missing values, physical ranges and stuck sensors per feature.",
     )

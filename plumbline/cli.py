@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, status, rollback, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.table import Table
 
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
+
+if TYPE_CHECKING:
+    import subprocess
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps production models true.", pretty_exceptions_enable=False)
 console = Console()
@@ -81,6 +84,7 @@ def dev(
     port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address of the UI.")] = "127.0.0.1",
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything in the home folder first.")] = False,
+    reports_port: Annotated[int, typer.Option(help="Port of the HTML reports; 0 serves none.")] = 3001,
 ) -> None:
     """Open the platform: Dagster UI, both code locations, daemon, schedules and sensors on."""
     settings = Settings.from_environment()
@@ -113,9 +117,53 @@ def dev(
         console.print(f"{ended} runs of a session that was killed are marked as failed and tried again")
     with Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root).client():
         pass
+    if reports_port:
+        served = subprocess.Popen(
+            [sys.executable, "-m", "plumbline.reports", str(settings.reports.absolute()), host, str(reports_port)], cwd=PROJECT
+        )
+        os.environ["PLUMBLINE_REPORTS_URL"] = f"http://{host}:{reports_port}"
+        if _ends_at_once(served):
+            console.print(f"[yellow]reports are not served: port {reports_port} is taken; choose another with --reports-port[/yellow]")
+            del os.environ["PLUMBLINE_REPORTS_URL"]
     console.print(f"Plumbline opens on http://{host}:{port} — the weather station's fault is found and repaired within minutes.")
     os.chdir(PROJECT)
     os.execv(binary, [binary, "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)])  # noqa: S606
+
+
+def _ends_at_once(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a server could not take its port; one that could has not ended after a second."""
+    import subprocess
+
+    try:
+        process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@app.command()
+def report(
+    model: Annotated[str, typer.Argument(help="Name of the monitored model.")],
+    chunk: Annotated[str | None, typer.Option(help="Key of a chunk; the newest judged one if absent.")] = None,
+) -> None:
+    """Write the HTML report of a chunk and of the model's history, and say where they are."""
+    _quiet()
+    from monitoring_assets.report import write_pages
+    from plumbline.status import find_policy
+    from resources import tables
+
+    settings = Settings.from_environment()
+    try:
+        policy = find_policy(settings, model)
+        judged = settings.lake.partitions(model, tables.VERDICTS, "chunk")
+        if not judged or (chunk and chunk not in judged):
+            wanted = f"chunk {chunk}" if chunk else "no judged chunk"
+            raise LookupError(f"{model}: got {wanted}; expected one of {judged[-5:] or 'none yet: materialize the model first'}")
+    except LookupError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    for what, file in write_pages(settings, policy, settings.lake, [chunk or judged[-1]]).items():
+        console.print(f"{what}: {file}", soft_wrap=True)
 
 
 @app.command()

@@ -105,7 +105,7 @@ def _open_source(connection: "duckdb.DuckDBPyConnection", log: LogSource, base: 
 
 def _require_columns(policy: MonitoredModel, types: dict[str, str]) -> None:
     log = policy.log
-    wanted = [log.time, log.id, *policy.features.all, policy.outcome.column]
+    wanted = [log.time, log.id, *policy.features.all, *policy.segment_columns, policy.outcome.column]
     wanted += [name for name in (log.written_at, log.prediction, log.probability, log.model_version) if name]
     for name in wanted:
         if name not in types:
@@ -189,7 +189,7 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
         f"{moment} AS time",
         f"{written} AS written_at",
         *(f"{_number(column)} AS {quote(name)}" for name, column in numbers.items()),
-        *(f"{_text(name)} AS {quote(name)}" for name in policy.features.categorical),
+        *(f"{_text(name)} AS {quote(name)}" for name in [*policy.features.categorical, *policy.segment_columns]),
         *([f"{_text(log.model_version)} AS model_version"] if log.model_version else []),
         f"CASE {' '.join(rules)} END AS reason",
         "to_json(_plumbline_row)::VARCHAR AS row",

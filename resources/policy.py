@@ -173,8 +173,43 @@ class Validation(Section):
     missing_share: float = Field(0.05, ge=0, le=1, description="Largest share of missing values in any feature.")
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="Physical range of a feature.")
     out_of_range_share: float = Field(0.01, ge=0, le=1)
+    stuck_share: float = Field(
+        0.5, gt=0, le=1, description="Longest run of one repeated value, as a share of the chunk; beyond it the sensor is stuck."
+    )
     minimum_rows: int = Field(30, ge=1, description="A smaller chunk is undecided, not healthy.")
     freshness: Duration = Field("2d", description="Longest silence at the end of a chunk, at most half the chunk.")
+
+
+class DriftLimit(Section):
+    """When a drift number is too large. ``calibrated`` holds its false-alarm rate for the chunk's own rows and the number of reference chunks."""
+
+    rule: Literal["calibrated", "std", "quantile", "constant", "p_value"] = "calibrated"
+    false_alarms: float = Field(
+        0.01, gt=0, lt=0.5, description="calibrated: share of chunks without drift on which the drift check may fail."
+    )
+    std: float = Field(3.0, gt=0, description="std: mean plus this many standard deviations of the reference chunks (NannyML's rule).")
+    quantile: float = Field(0.99, gt=0, lt=1, description="quantile: of the reference chunks, each left out of the reference in turn.")
+    values: dict[str, float] = Field(default_factory=dict, description="constant: upper limit by method.")
+    alpha: float = Field(0.05, gt=0, lt=1, description="p_value: a corrected p-value below this is a breach.")
+    correction: Literal["bonferroni", "benjamini_hochberg", "none"] = Field(
+        "bonferroni", description="calibrated and p_value: correction for looking at many numbers."
+    )
+    autocorrelation: Literal["effective_sample_size", "block_permutation", "ignored"] = Field(
+        "effective_sample_size", description="p_value: how rows that resemble their neighbours are allowed for."
+    )
+
+    @model_validator(mode="after")
+    def _only_what_the_rule_reads(self) -> Self:
+        read = {
+            "calibrated": {"false_alarms", "correction"}, "std": {"std"}, "quantile": {"quantile"}, "constant": {"values"},
+            "p_value": {"alpha", "correction", "autocorrelation"},
+        }[self.rule]  # fmt: skip
+        stray = sorted(self.model_fields_set - read - {"rule"})
+        if stray:
+            raise FieldError((stray[0],), f"got {stray[0]} with rule {self.rule}; expected only {sorted(read)}, which that rule reads")
+        if self.rule == "constant" and not self.values:
+            raise FieldError(("values",), "got no value; expected an upper limit for at least one method, such as {psi: 0.2}")
+        return self
 
 
 class Drift(Section):
@@ -183,7 +218,15 @@ class Drift(Section):
     numeric: list[str] = ["wasserstein", "kolmogorov_smirnov"]
     categorical: list[str] = ["jensen_shannon", "l_infinity"]
     multivariate: list[str] = ["pca_reconstruction"]
-    limit: Limit = Limit()
+    limit: DriftLimit = DriftLimit()
+    minimum_effect: dict[str, float] = Field(default_factory=dict, description="Effect below which a method never breaches, by method.")
+    season: Literal["hour", "weekday", "month"] | None = Field(
+        None, description="Compare with reference rows of the same hour, weekday or month too; that comparison then decides."
+    )
+    outliers: float = Field(
+        0.02, ge=0, lt=0.5, description="Up to this share of rows far outside the reference is reported as outliers and set aside."
+    )
+    engine: Literal["auto", "frame", "duckdb"] = Field("auto", description="Where rows are measured; auto takes DuckDB for large chunks.")
     severity: Literal["WARN", "ERROR"] = "WARN"
 
 
@@ -256,6 +299,12 @@ class MonitoredModel(Section):
     owners: list[str] = Field(default_factory=list, description="Emails or team:name.")
     log: LogSource
     features: Features
+    segments: list[str] = Field(
+        default_factory=list, description="Columns such as device or site; drift is measured per value of each too."
+    )
+    importance: dict[str, float] = Field(
+        default_factory=dict, description="Importance of features, for ranking; the champion's own where it was trained here."
+    )
     outcome: Outcome
     chunk: Literal["1h", "1d", "1w", "1mo", "1q"] = "1d"
     reference: Reference
@@ -284,6 +333,7 @@ class MonitoredModel(Section):
                 ("outcome", "column"),
                 f"got {self.outcome.column!r}, which is also a feature; expected another column: the model would see its own label",
             )
+        self._check_segments_and_importance()
         if self.log.prediction and self.task is Task.BINARY_CLASSIFICATION and not self.log.probability:
             raise FieldError(
                 ("log", "prediction"),
@@ -292,6 +342,17 @@ class MonitoredModel(Section):
         if self.replay and self.replay.start < self.reference.end:
             raise FieldError(("replay", "start"), "got a day inside the reference window; expected one at or after reference.end")
         return self
+
+    def _check_segments_and_importance(self) -> None:
+        for index, name in enumerate(self.segments):
+            if name in self.features.numeric or name in RESERVED or name == self.outcome.column or self.segments.count(name) > 1:
+                raise FieldError(
+                    ("segments", index),
+                    f"got {name!r}; expected each column once, and one that is no numeric feature, outcome or platform column",
+                )
+        unknown = sorted(set(self.importance) - set(self.features.all))
+        if unknown:
+            raise FieldError(("importance", unknown[0]), f"got {unknown[0]!r}; expected a feature: {self.features.all}")
 
     @model_validator(mode="after")
     def _reference_holds_chunks(self) -> Self:
@@ -315,6 +376,11 @@ class MonitoredModel(Section):
     def estimator(self) -> str:
         """``cbpe`` for classifiers, ``dle`` for regressors, unless declared."""
         return self.performance.estimator or _ESTIMATORS[self.task]
+
+    @property
+    def segment_columns(self) -> list[str]:
+        """Segment columns that are no features and so have to be carried along."""
+        return [name for name in self.segments if name not in self.features.all]
 
     @property
     def policy_hash(self) -> str:

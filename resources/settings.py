@@ -11,13 +11,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """Folders of one installation. ``PLUMBLINE_HOME``, ``_MODELS``, ``_LAKE``, ``_MLFLOW`` and ``_ARTIFACTS`` override the project's own."""
+    """Folders of one installation. ``PLUMBLINE_HOME``, ``_MODELS``, ``_LAKE``, ``_MLFLOW`` and ``_ARTIFACTS`` override the project's own;
+    ``PLUMBLINE_REPORTS_URL`` is where the folder of reports is served, if it is."""
 
     models: Path
     home: Path
     lake_root: str
     tracking_uri: str
     artifact_root: str
+    reports_url: str = ""
 
     @classmethod
     def of(cls, home: Path, models: Path | None = None) -> "Settings":
@@ -40,7 +42,13 @@ class Settings:
             lake_root=os.environ.get("PLUMBLINE_LAKE") or own.lake_root,
             tracking_uri=os.environ.get("PLUMBLINE_MLFLOW") or own.tracking_uri,
             artifact_root=os.environ.get("PLUMBLINE_ARTIFACTS") or own.artifact_root,
+            reports_url=os.environ.get("PLUMBLINE_REPORTS_URL", ""),
         )
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the HTML reports."""
+        return self.home / "reports"
 
     @property
     def lake(self) -> Lake:

@@ -29,6 +29,12 @@ def _features(policy: MonitoredModel) -> dict[str, Type]:
     return numbers | texts
 
 
+def _inputs(policy: MonitoredModel) -> dict[str, Type]:
+    """Features, and the columns that name a row's segment."""
+    segments: dict[str, Type] = dict.fromkeys(policy.segment_columns, "string")
+    return _features(policy) | segments
+
+
 def _scores(policy: MonitoredModel) -> dict[str, Type]:
     proba: dict[str, Type] = {"y_pred_proba": "double"} if policy.task is Task.BINARY_CLASSIFICATION else {}
     return {"y_pred": "double", **proba}
@@ -40,7 +46,7 @@ def prediction_log(policy: MonitoredModel) -> Table:
         "prediction_log",
         {
             "chunk": "string", "prediction_id": "string", "time": "timestamp", "scored_at": "timestamp",
-            "model_version": "string", "role": "string", **_features(policy), **_scores(policy),
+            "model_version": "string", "role": "string", **_inputs(policy), **_scores(policy),
         },
         ("chunk",),
         frozenset({"chunk", "prediction_id", "time", "model_version", "role", *_scores(policy)}),
@@ -61,7 +67,7 @@ def training_sets(policy: MonitoredModel) -> Table:
     """Rows a candidate may learn from (``train``) and is proved on (``holdout``), as known at ``as_of``."""
     return Table(
         "training_sets",
-        {"chunk": "string", "prediction_id": "string", "time": "timestamp", "observed_at": "timestamp", "part": "string", **_features(policy), "y_true": "double"},
+        {"chunk": "string", "prediction_id": "string", "time": "timestamp", "observed_at": "timestamp", "part": "string", **_inputs(policy), "y_true": "double"},
         ("chunk",),
         frozenset({"chunk", "prediction_id", "time", "part", "y_true"}),
     )  # fmt: skip
@@ -81,7 +87,7 @@ def reference_rows(policy: MonitoredModel) -> Table:
         "reference_rows",
         {
             "reference_version": "string", "prediction_id": "string", "time": "timestamp", "is_held_out": "bool",
-            **_features(policy), **_scores(policy), "y_true": "double",
+            **_inputs(policy), **_scores(policy), "y_true": "double",
         },
         ("reference_version",),
         frozenset({"reference_version", "prediction_id", "time", "is_held_out"}),
@@ -104,11 +110,15 @@ MEASUREMENTS = Table(
     "measurements",
     {
         "chunk": "string", "stage": "string", "chunk_start": "timestamp", "chunk_end": "timestamp", "kind": "string", "method": "string",
-        "subject": "string", "value": "double", "standard_error": "double", "n_rows": "int64", "lower_limit": "double",
-        "upper_limit": "double", "breach": "bool", "reference_version": "string", "model_version": "string", "known_at": "timestamp",
+        "subject": "string", "segment": "string", "compared_with": "string", "value": "double", "standard_error": "double", "n_rows": "int64",
+        "effect": "double", "p_value": "double", "adjusted_p_value": "double", "lower_limit": "double", "upper_limit": "double",
+        "breach": "bool", "is_deciding": "bool", "reason": "string", "reference_version": "string", "model_version": "string", "known_at": "timestamp",
     },
     ("chunk", "stage"),
-    frozenset({"chunk", "stage", "chunk_start", "chunk_end", "kind", "method", "subject", "n_rows", "breach", "known_at"}),
+    frozenset({
+        "chunk", "stage", "chunk_start", "chunk_end", "kind", "method", "subject", "segment", "compared_with", "n_rows", "breach",
+        "is_deciding", "known_at",
+    }),
 )  # fmt: skip
 VERDICTS = Table(
     "verdicts",
@@ -143,6 +153,20 @@ REFERENCE_PROFILES = Table(
     {"reference_version": "string", "component": "string", "limits": "string", "state": "binary", "n_rows": "int64", "n_chunks": "int64"},
     ("reference_version",),
     frozenset({"reference_version", "component", "limits"}),
+)
+REFERENCE_SUMMARIES = Table(
+    "reference_summaries",
+    {
+        "reference_version": "string", "subject": "string", "segment": "string", "season": "string", "part": "int64", "state": "binary",
+    },
+    ("reference_version",),
+    frozenset({"reference_version", "subject", "segment", "season", "part", "state"}),
+)  # fmt: skip
+FEATURE_IMPORTANCES = Table(
+    "feature_importances",
+    {"model_version": "string", "feature": "string", "importance": "double"},
+    ("model_version",),
+    frozenset({"model_version", "feature", "importance"}),
 )
 ROLLOUT_EVENTS = Table(
     "rollout_events",

@@ -1,7 +1,8 @@
 """Who serves: registration with lineage, promotion, the next reference, rollback.
 
 Belongs here: every alias move and its event. Does not: judging a candidate (``gates.py``).
-Reads: ``evaluations``, ``training_sets``, ``held_out``. Writes: MLflow aliases, ``rollout_events``, ``reference_rows``.
+Reads: ``evaluations``, ``training_sets``, ``held_out``. Writes: MLflow aliases, ``rollout_events``, ``reference_rows``,
+``feature_importances``.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from resources.vocabulary import EXTERNAL, TAG_MODEL, Event, Stage, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.candidate import window_rows
+from training_assets.recipes import RECIPES
 from training_assets.training_set import HOLDOUT, TRAIN, Order, order_of
 
 if TYPE_CHECKING:
@@ -103,6 +105,7 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     is_concept = made is not None and made["inputs"]["causes"] == [str(Verdict.CONCEPT)]
     reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
     lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
+    _store_importance(policy, lake, registry, version)
     registry.set_champion(policy.model, version)
     if before == version:
         return version
@@ -112,6 +115,16 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
         onset=pd.Timestamp(onset).to_pydatetime() if onset is not None else None, incident=order.incident,
     )  # fmt: skip
     return version
+
+
+def _store_importance(policy: MonitoredModel, lake: Lake, registry: Registry, version: str) -> None:
+    """What the model leans on, for ranking what drifts; monitoring reads it without loading the model."""
+    import pandas as pd
+
+    weights = RECIPES[policy.retrain.recipe].importance(policy, registry.load(policy.model, version))
+    rows = [(version, name, weight) for name, weight in weights.items()]
+    frame = pd.DataFrame(rows, columns=list(tables.FEATURE_IMPORTANCES.columns))
+    lake.replace(policy.model, tables.FEATURE_IMPORTANCES, frame, {"model_version": version})
 
 
 def _gain(accepted: "pd.Series") -> str:

@@ -61,7 +61,8 @@ def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
     too_small = measurements[(measurements["method"] == ROW_COUNT) & (measurements["value"] < measurements["lower_limit"])]
     if len(too_small):
         return _judgement(Verdict.UNDECIDED, 0.0, too_small, False)
-    drifted = measurements[measurements["kind"].isin([Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT]) & measurements["breach"]]
+    is_drift = measurements["kind"].isin([Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT])
+    drifted = measurements[is_drift & measurements["breach"] & measurements["is_deciding"]]
     realized, estimated = (_performance(measurements, kind) for kind in (Kind.REALIZED_PERFORMANCE, Kind.ESTIMATED_PERFORMANCE))
     realized_harm, estimated_harm = _harmful(policy, realized), _harmful(policy, estimated)
     if len(realized_harm):

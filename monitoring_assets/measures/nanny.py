@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from monitoring_assets.measures.registry import COLUMNS
+from monitoring_assets.measures.quality import FILLED, with_all_columns
 from resources.policy import Limit, MonitoredModel
 from resources.quiet import settle
 from resources.vocabulary import Kind, Task
@@ -64,35 +64,6 @@ def _deviations(nannyml: ModuleType, limit: Limit) -> Any:
     return nannyml.thresholds.StandardDeviationThreshold(std_lower_multiplier=limit.std, std_upper_multiplier=limit.std)
 
 
-def _at_most(nannyml: ModuleType, limit: Limit) -> Any:
-    """A distance can only be too large: sameness is never drift."""
-    return nannyml.thresholds.StandardDeviationThreshold(std_lower_multiplier=None, std_upper_multiplier=limit.std)
-
-
-def _univariate(policy: MonitoredModel, nml: ModuleType) -> Any:
-    drift = policy.drift
-    declared = {*drift.numeric, *drift.categorical} if drift.limit.std != 3.0 else set()
-    return nml.UnivariateDriftCalculator(
-        column_names=policy.features.all,
-        treat_as_categorical=policy.features.categorical,
-        timestamp_column_name=_TIME,
-        continuous_methods=drift.numeric,
-        categorical_methods=drift.categorical,
-        thresholds={method: _at_most(nml, drift.limit) for method in declared} or None,
-        computation_params={"kolmogorov_smirnov": {}, "wasserstein": {}, "calculation_method": "exact"},
-        chunk_period=policy.cadence.period,
-    )
-
-
-def _multivariate(policy: MonitoredModel, nml: ModuleType) -> Any:
-    return nml.DataReconstructionDriftCalculator(
-        column_names=policy.features.all,
-        timestamp_column_name=_TIME,
-        threshold=_deviations(nml, policy.drift.limit),
-        chunk_period=policy.cadence.period,
-    )
-
-
 def _estimated(policy: MonitoredModel, nml: ModuleType) -> Any:
     limit = policy.performance.estimated_limit or policy.performance.limit
     common = {
@@ -123,28 +94,17 @@ def _realized(policy: MonitoredModel, nml: ModuleType) -> Any:
     )
 
 
-_BUILDERS = {"univariate": _univariate, "multivariate": _multivariate, "estimated": _estimated, "realized": _realized}
-_KINDS = {
-    "univariate": Kind.UNIVARIATE_DRIFT,
-    "multivariate": Kind.MULTIVARIATE_DRIFT,
-    "estimated": Kind.ESTIMATED_PERFORMANCE,
-    "realized": Kind.REALIZED_PERFORMANCE,
-}
-#: What is fitted on inputs alone, and what needs out-of-sample predictions with outcomes.
-INPUT_COMPONENTS, PERFORMANCE_COMPONENTS = ("univariate", "multivariate"), ("estimated", "realized")
-
-
-def components_of(policy: MonitoredModel) -> list[str]:
-    """Components to fit for ``policy``: drift on the inputs, then estimated and realized performance."""
-    drift = ["univariate", *(["multivariate"] if policy.drift.multivariate and len(policy.features.all) > 1 else [])]
-    return [*drift, *PERFORMANCE_COMPONENTS]
+_BUILDERS = {"estimated": _estimated, "realized": _realized}
+_KINDS = {"estimated": Kind.ESTIMATED_PERFORMANCE, "realized": Kind.REALIZED_PERFORMANCE}
+#: What is fitted on out-of-sample predictions with outcomes.
+COMPONENTS = ("estimated", "realized")
 
 
 def fit(component: str, policy: MonitoredModel, reference: "pd.DataFrame") -> Fitted:
     """Fit one component on the reference.
 
     Args:
-        component: one of ``components_of(policy)``.
+        component: one of ``COMPONENTS``.
         policy: declares features, methods, metrics, limits and the chunk.
         reference: ``(n_rows, ...)`` with ``time`` and features; for performance also ``y_true``, ``y_pred`` and,
             for classifiers, ``y_pred_proba``.
@@ -207,7 +167,7 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
                     pair.is_breached_by(value),
                 )
             )
-    frame = pd.DataFrame(long, columns=COLUMNS)
+    frame = with_all_columns(pd.DataFrame(long, columns=FILLED))
     numbers = ["value", "standard_error", "lower_limit", "upper_limit"]
     return frame.astype(dict.fromkeys(numbers, "float64") | {"n_rows": "int64", "breach": "bool"})
 
@@ -217,12 +177,7 @@ def _numbers(component: str, policy: MonitoredModel, frame: "pd.DataFrame") -> I
     for column in frame.columns:
         if column[-1] != "value" or column[0] == "chunk":
             continue
-        if component == "univariate":
-            yield column[1], column[0], tuple(column[:-1])
-        elif component == "multivariate":
-            yield "pca_reconstruction", "all features", tuple(column[:-1])
-        else:
-            yield policy.estimator if component == "estimated" else "realized", column[0], tuple(column[:-1])
+        yield policy.estimator if component == "estimated" else "realized", column[0], tuple(column[:-1])
 
 
 def _number(frame: "pd.DataFrame", key: Sequence[str], name: str) -> float | None:

@@ -8,16 +8,41 @@ from dataclasses import dataclass
 from resources.vocabulary import Task
 
 #: Columns of every measured number, before its stage and time are added.
-COLUMNS = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
+COLUMNS = [
+    "chunk", "kind", "method", "subject", "segment", "compared_with", "value", "standard_error", "n_rows", "effect", "p_value",
+    "adjusted_p_value", "lower_limit", "upper_limit", "breach", "is_deciding", "reason",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Method:
-    """A drift method: 0 means identical to the reference, larger means further away, NaN means not computable."""
+    """A drift method. Larger means further from the reference; 0 means identical unless ``neutral`` says otherwise.
+
+    Attributes:
+        name: as in the declaration.
+        meaning: what is computed, in words.
+        formula: the same as a formula of F (reference) and G (chunk), or of their shares r and c.
+        upper_bound: largest value there is; ``None`` for none.
+        unit: of the value.
+        missing: what becomes of missing values.
+        source: paper or library.
+        power: exponent under which its values are near normal without drift.
+        neutral: value of a chunk that is like the reference.
+        is_two_sided: whether a value can also be too small.
+        has_p_value: whether it has a p-value of its own.
+    """
 
     name: str
     meaning: str
+    formula: str
     upper_bound: float | None
+    unit: str
+    missing: str
+    source: str
+    power: float = 0.5
+    neutral: float = 0.0
+    is_two_sided: bool = False
+    has_p_value: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,30 +55,82 @@ class Metric:
     meaning: str
 
 
-NUMERIC = {
-    method.name: method
-    for method in (
-        Method("kolmogorov_smirnov", "Largest distance of the two empirical distribution functions (scipy.stats.ks_2samp).", 1.0),
-        Method(
-            "wasserstein", "Area between the two distribution functions, in the feature's unit (scipy.stats.wasserstein_distance).", None
-        ),
-        Method("jensen_shannon", "Square root of the base-2 Jensen-Shannon divergence over reference bins.", 1.0),
-        Method("hellinger", "Hellinger distance over reference bins.", 1.0),
-    )
-}
-CATEGORICAL = {
-    method.name: method
-    for method in (
-        Method("chi2", "Chi-squared statistic of the two-row contingency table (scipy.stats.chi2_contingency).", None),
-        Method("jensen_shannon", "Square root of the base-2 Jensen-Shannon divergence of category shares.", 1.0),
-        Method("l_infinity", "Largest difference of any category's share.", 1.0),
-        Method("hellinger", "Hellinger distance of category shares.", 1.0),
-    )
-}
-MULTIVARIATE = {
-    method.name: method
-    for method in (Method("pca_reconstruction", "Mean error of rebuilding a row from the reference's principal components.", None),)
-}
+_LEFT_OUT = "left out; NaN where a side has no finite value"
+_NO_CATEGORY = "left out; NaN where a side has no category"
+_NANNYML = "NannyML, scipy.spatial.distance.jensenshannon"
+
+
+def _by_name(*methods: Method) -> dict[str, Method]:
+    return {method.name: method for method in methods}
+
+
+_SHARED = {
+    "jensen_shannon": ("Square root of the Jensen-Shannon divergence of shares", "sqrt((KL(r|m) + KL(c|m)) / 2), m = (r + c) / 2, base 2", 1.0, _NANNYML, 1 / 4),
+    "hellinger": ("Hellinger distance of shares", "sqrt(sum (sqrt r - sqrt c)²) / sqrt 2", 1.0, "NannyML; Hellinger (1909)", 1 / 4),
+    "psi": ("Population stability index of shares, a share of zero counting as 0.0001", "sum (c - r) ln(c / r)", None, "Siddiqi (2006), Credit Risk Scorecards", 1 / 8),
+    "kullback_leibler": ("Kullback-Leibler divergence of the chunk's shares from the reference's, a share of zero counting as 0.0001", "sum c ln(c / r), nats", None, "scipy.stats.entropy", 1 / 8),
+    "total_variation": ("Half the summed differences of shares: the rows that would have to move", "sum |r - c| / 2", 1.0, "Levin & Peres (2017), ch. 4", 1 / 4),
+    "l_infinity": ("Largest difference of any share", "max |r - c|", 1.0, "NannyML", 1 / 4),
+}  # fmt: skip
+
+
+def _over_shares(name: str, where: str, missing: str) -> Method:
+    meaning, formula, bound, source, power = _SHARED[name]
+    return Method(name, f"{meaning} {where}.", formula, bound, "none", missing, source, power)
+
+
+_MISSING_SHIFT = Method(
+    "missing_shift", "How much the share of missing values moved.", "|missing share of the chunk - of the reference|", 1.0, "share of rows",
+    "what is measured; infinite values count as missing", "two-sample difference of proportions",
+)  # fmt: skip
+NUMERIC = _by_name(
+    Method(
+        "kolmogorov_smirnov", "Largest distance of the two empirical distribution functions, exact at any size.", "max |F - G|", 1.0, "share of rows",
+        _LEFT_OUT, "scipy.stats.ks_2samp", 1 / 4, has_p_value=True,
+    ),
+    Method(
+        "wasserstein", "Area between the two distribution functions, exact at any size.", "integral of |F - G|", None, "the feature's unit", _LEFT_OUT,
+        "scipy.stats.wasserstein_distance", 1 / 6,
+    ),
+    Method(
+        "cramer_von_mises", "Mean squared difference of the two distribution functions over the rows of both.", "integral of (F - G)² over pooled rows",
+        1 / 3, "none", _LEFT_OUT, "scipy.stats.cramervonmises_2samp: its statistic, without ties, is n m / (n + m) times this", 1 / 8,
+    ),
+    *(_over_shares(name, "over Doane's bins of the reference", _LEFT_OUT) for name in ("jensen_shannon", "hellinger")),
+    *(_over_shares(name, "over deciles of the reference", _LEFT_OUT) for name in ("psi", "kullback_leibler", "total_variation", "l_infinity")),
+    _MISSING_SHIFT,
+)  # fmt: skip
+CATEGORICAL = _by_name(
+    Method(
+        "chi2", "Chi-squared statistic of the two-row contingency table.", "sum (observed - expected)² / expected", None, "none", _NO_CATEGORY,
+        "scipy.stats.chi2_contingency", 1 / 8, has_p_value=True,
+    ),
+    *(_over_shares(name, "of categories", _NO_CATEGORY) for name in _SHARED),
+    Method(
+        "unseen_share", "Share of rows in categories the reference never had.", "sum of c where r = 0", 1.0, "share of rows", _NO_CATEGORY,
+        "NannyML's UnseenValuesCalculator, without missing values",
+    ),
+    _MISSING_SHIFT,
+)  # fmt: skip
+_FILLED = "numbers: the reference's mean; categories: the most frequent one"
+MULTIVARIATE = _by_name(
+    Method(
+        "pca_reconstruction", "Mean error of rebuilding a row from the reference's principal components.", "mean |x - decoded(encoded x)|", None,
+        "standard deviations", _FILLED, "NannyML's DataReconstructionDriftCalculator", 1.0, float("nan"), is_two_sided=True,
+    ),
+    Method(
+        "domain_classifier", "How well a classifier tells the chunk's rows from the reference's, cross-validated.", "area under its ROC curve", 1.0, "none",
+        "left to the classifier", "NannyML's DomainClassifierCalculator", 1.0, 0.5, has_p_value=True,
+    ),
+    Method(
+        "mmd", "Maximum mean discrepancy with a Gaussian kernel: sees changes of any kind, correlations included.", "|mean of k in the reference - in the chunk|", None,
+        "none", _FILLED, "Gretton et al. (2012), A kernel two-sample test", 0.5, has_p_value=True,
+    ),
+    Method(
+        "correlation_shift", "Largest change of the rank correlation of any two numeric features.", "max |Spearman's rho of the chunk - of the reference|", 2.0,
+        "none", "left out pair by pair", "scipy.stats.spearmanr", 0.5,
+    ),
+)  # fmt: skip
 METRICS = {
     (metric.task, metric.name): metric
     for metric in (

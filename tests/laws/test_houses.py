@@ -46,7 +46,8 @@ def test_the_import_law_holds(path):
     if path.stem in ("vocabulary", "tables", "policy", "chunks"):
         assert not breaks(names, "dagster")
     if house == "monitoring_assets":
-        assert not breaks(names, "training_assets", "plumbline", "mlflow", "lightgbm", "statsforecast")
+        own = set() if path.stem == "domain_classifier" else {"lightgbm"}  # the one measure that is a model, imported when it runs
+        assert not breaks(names, "training_assets", "plumbline", "mlflow", "statsforecast", *own)
     if "measures" in path.parts:
         assert not breaks(names, "dagster", "duckdb", "mlflow", "deltalake", "resources.lake", "resources.registry")
     if house == "training_assets":

@@ -63,6 +63,14 @@ class LightGBM:
             return pd.DataFrame({"y_pred": (raw >= _DECISION_THRESHOLD).astype("float64"), "y_pred_proba": raw})
         return pd.DataFrame({"y_pred": raw})
 
+    def importance(self, policy: MonitoredModel, model: Any) -> Mapping[str, float]:
+        """Share of the summed gain of all splits; sums to 1 unless no split was made."""
+        gains = dict(zip(model.feature_name(), model.feature_importance("gain"), strict=True))
+        total = sum(gains.values())
+        names = [str(name) for name in policy.features.all]
+        # LightGBM stores names without blanks
+        return {name: float(gains[name.replace(" ", "_")] / total) for name in names} if total else {}
+
 
 def _inputs(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
     numbers = rows[policy.features.numeric].astype("float64")

@@ -1,0 +1,238 @@
+"""What is kept of a column: a mergeable summary that every univariate method can be computed from.
+
+Belongs here: building, merging, storing and mixing summaries of numbers and of categories. Does not: distances
+(``distances.py``), where rows come from, where summaries are stored.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+#: Distinct values in one stored part; a part is what a measure holds in memory of a large reference at a time.
+PART = 2_000_000
+
+
+class SummaryError(ValueError):
+    """Stored bytes are no summary."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of distinct finite ``values`` in ascending order, and the ``mass`` (rows) at each; ``None`` stands for one row each."""
+
+    values: "np.ndarray"
+    mass: "np.ndarray | None" = None
+
+    @cached_property
+    def cumulative(self) -> "np.ndarray":
+        """``(n_values + 1,)`` mass of the first 0, 1, 2 … values."""
+        import numpy as np
+
+        if self.mass is None:
+            return np.arange(len(self.values) + 1, dtype="float64")
+        return np.concatenate([[0.0], np.cumsum(self.mass, dtype="float64")])
+
+    @cached_property
+    def moment(self) -> "np.ndarray":
+        """``(n_values + 1,)`` cumulative mass times distance from the part's first value."""
+        import numpy as np
+
+        offset = self.values - self.values[:1]
+        return np.concatenate([[0.0], np.cumsum(offset if self.mass is None else offset * self.mass)])
+
+    @property
+    def total(self) -> float:
+        """Mass of the whole part."""
+        return float(self.cumulative[-1])
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The empirical distribution of a numeric column: parts of ascending ranges; missing and infinite values are counted."""
+
+    parts: Sequence[Part]
+    n_missing: int = 0
+
+    @cached_property
+    def total(self) -> float:
+        """Rows with a finite value."""
+        return float(sum(part.total for part in self.parts))
+
+    @property
+    def missing_share(self) -> float:
+        """Share of rows without a finite value, NaN for no row."""
+        rows = self.total + self.n_missing
+        return self.n_missing / rows if rows else float("nan")
+
+    def expanded(self) -> "np.ndarray":
+        """Every value as often as it occurred, ascending ``(total,)``; whole masses only."""
+        import numpy as np
+
+        pieces = [part.values if part.mass is None else np.repeat(part.values, part.mass.astype("int64")) for part in self.parts]
+        return np.concatenate(pieces) if pieces else np.empty(0)
+
+
+@dataclass(frozen=True)
+class Categories:
+    """How often each category occurred; missing values are counted apart."""
+
+    counts: Mapping[str, float] = field(default_factory=dict)
+    n_missing: int = 0
+
+    @cached_property
+    def total(self) -> float:
+        """Rows with a category."""
+        return float(sum(self.counts.values()))
+
+    @property
+    def missing_share(self) -> float:
+        """Share of rows without a category, NaN for no row."""
+        rows = self.total + self.n_missing
+        return self.n_missing / rows if rows else float("nan")
+
+
+Summary = Numbers | Categories
+
+
+def ascending(values: "np.ndarray") -> Part:
+    """Turn sorted finite ``values`` ``(n,)`` into distinct values and their mass."""
+    import numpy as np
+
+    if len(values) < 2:
+        return Part(values)
+    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    if len(starts) == len(values):
+        return Part(values)
+    return Part(values[starts], np.diff(np.concatenate([starts, [len(values)]])).astype("float64"))
+
+
+def finite(values: "np.ndarray") -> "np.ndarray":
+    """The finite ones of ``values`` ``(n,)`` as float64."""
+    import numpy as np
+
+    numbers = np.asarray(values, dtype="float64")
+    keep = np.isfinite(numbers)
+    return numbers if keep.all() else numbers[keep]
+
+
+def summarize_numbers(values: "np.ndarray") -> Numbers:
+    """Summarize a numeric column ``(n_rows,)``; NaN and infinite values count as missing.
+
+    >>> import numpy as np
+    >>> summarize_numbers(np.array([2.0, 1.0, 2.0, np.nan])).parts[0].values
+    array([1., 2.])
+    """
+    import numpy as np
+
+    own = np.sort(finite(values))
+    return Numbers(cut(ascending(own)), len(values) - len(own))
+
+
+def summarize_categories(values: "pd.Series") -> Categories:
+    """Summarize a categorical column ``(n_rows,)``; numbers are named as text, a missing value is no category."""
+    present = values.dropna()
+    counts = present.astype(str).value_counts()
+    return Categories({str(name): float(count) for name, count in counts.sort_index().items()}, len(values) - len(present))
+
+
+def cut(part: Part) -> list[Part]:
+    """Cut a part into parts of at most ``PART`` values."""
+    starts = range(0, len(part.values), PART)
+    return [Part(part.values[at : at + PART], None if part.mass is None else part.mass[at : at + PART]) for at in starts]
+
+
+def merge_numbers(summaries: Sequence[Numbers], weights: Sequence[float] | None = None) -> Numbers:
+    """Merge summaries of disjoint rows: the same as summarizing all their rows, in whatever order they come.
+
+    Args:
+        summaries: any number of them.
+        weights: factor on the mass of each, for a mixture; the masses as they are if absent.
+    """
+    import numpy as np
+
+    factors = [1.0] * len(summaries) if weights is None else list(weights)
+    values = [part.values for own in summaries for part in own.parts]
+    masses = [
+        (np.ones(len(part.values)) if part.mass is None else part.mass) * factor
+        for own, factor in zip(summaries, factors, strict=True)
+        for part in own.parts
+    ]
+    n_missing = sum(own.n_missing for own in summaries)
+    if not values:
+        return Numbers([], n_missing)
+    flat, mass = np.concatenate(values), np.concatenate(masses)
+    order = np.argsort(flat, kind="stable")
+    distinct, starts = np.unique(flat[order], return_index=True)
+    # the masses of one value are summed smallest first: the sum may not depend on who came first
+    summed = np.add.reduceat(mass[np.lexsort((mass, flat))], starts)
+    return Numbers(cut(Part(distinct, None if (summed == 1.0).all() else summed)), n_missing)
+
+
+def merge_categories(summaries: Sequence[Categories], weights: Sequence[float] | None = None) -> Categories:
+    """Merge summaries of disjoint rows, as ``merge_numbers``."""
+    factors = [1.0] * len(summaries) if weights is None else list(weights)
+    found: dict[str, list[float]] = {}
+    for own, factor in zip(summaries, factors, strict=True):
+        for name, count in own.counts.items():
+            found.setdefault(name, []).append(count * factor)
+    return Categories({name: sum(sorted(found[name])) for name in sorted(found)}, sum(own.n_missing for own in summaries))
+
+
+def merge(summaries: Sequence[Summary], weights: Sequence[float] | None = None) -> Summary:
+    """Merge summaries of one kind."""
+    if isinstance(summaries[0], Categories):
+        return merge_categories([own for own in summaries if isinstance(own, Categories)], weights)
+    return merge_numbers([own for own in summaries if isinstance(own, Numbers)], weights)
+
+
+def pack(summary: Summary) -> list[bytes]:
+    """A summary as one or more pieces of plain bytes; a number's parts become one piece each."""
+    import io
+    import json
+
+    import numpy as np
+
+    if isinstance(summary, Categories):
+        return [json.dumps({"counts": dict(summary.counts), "n_missing": summary.n_missing}).encode()]
+    pieces = []
+    for index, part in enumerate(summary.parts or [Part(np.empty(0))]):
+        buffer = io.BytesIO()
+        np.save(buffer, np.array([summary.n_missing if index == 0 else 0], dtype="int64"))
+        np.save(buffer, part.values)
+        np.save(buffer, np.empty(0) if part.mass is None else part.mass)
+        pieces.append(buffer.getvalue())
+    return pieces
+
+
+def unpack(pieces: Sequence[bytes]) -> Summary:
+    """What ``pack`` made.
+
+    Raises:
+        SummaryError: for bytes that are none; nothing in them is executed.
+    """
+    import io
+    import json
+
+    import numpy as np
+
+    try:
+        if pieces[0][:1] == b"{":
+            known = json.loads(pieces[0])
+            return Categories(known["counts"], known["n_missing"])
+        parts, n_missing = [], 0
+        for piece in pieces:
+            buffer = io.BytesIO(piece)
+            missing, values, mass = (np.load(buffer, allow_pickle=False) for _ in range(3))
+            n_missing += int(missing[0])
+            if len(values):
+                parts.append(Part(values, mass if len(mass) else None))
+        return Numbers(parts, n_missing)
+    except (ValueError, KeyError, EOFError, IndexError) as error:
+        raise SummaryError(
+            "reference profile: got bytes that are no stored summary; expected those of pack. Fit the profile again."
+        ) from error

@@ -1,0 +1,100 @@
+"""All features together: fitting the multivariate methods with a null of their own, and measuring a chunk.
+
+Belongs here: what is common to all of them. Does not: their arithmetic (``multivariate.py``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from monitoring_assets.measures import limits
+from monitoring_assets.measures.breaches import ALL_FEATURES
+from monitoring_assets.measures.limits import Null
+from monitoring_assets.measures.multivariate import MEASURES, State
+from monitoring_assets.measures.registry import MULTIVARIATE
+from monitoring_assets.measures.univariate import ALL, REFERENCE, FittedColumn, Measured
+from resources.policy import MonitoredModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The reference is cut into this many parts; blocks of each are measured against a fit on the others.
+_PARTS = 5
+#: Blocks of one size; a classifier is trained for each block of ``domain_classifier``.
+_BLOCKS = {"domain_classifier": 20}
+_USUAL_BLOCKS = 60
+
+
+@dataclass(frozen=True)
+class FittedJoint:
+    """One multivariate method fitted on the reference."""
+
+    method: str
+    state: State
+    null: Null
+    chunk_values: tuple[float, ...]
+
+
+def methods_of(policy: MonitoredModel) -> list[str]:
+    """Declared multivariate methods that make sense: one feature alone has nothing to be joined with."""
+    return list(policy.drift.multivariate) if len(policy.features.all) > 1 else []
+
+
+def fit_joint(policy: MonitoredModel, reference: "pd.DataFrame", usual: int) -> list[FittedJoint]:
+    """Fit every declared multivariate method.
+
+    Args:
+        policy: declares features, methods and the limit.
+        reference: ``(n_rows, ...)`` in time order.
+        usual: rows a chunk usually holds.
+    """
+    fitted = []
+    for method in methods_of(policy):
+        fit, measure = MEASURES[method]
+        state = fit(reference, policy.features, policy.retrain.seed)
+        values: list[float] = []
+        if policy.drift.limit.rule == "std":
+            keys = policy.cadence.keys(reference["time"])
+            values = [measure(state, own, policy.features).value for _, own in reference.groupby(keys, sort=True)]
+        null = _null(policy, method, reference, usual)
+        fitted.append(FittedJoint(method, state, null, tuple(values)))
+    return fitted
+
+
+def _null(policy: MonitoredModel, method: str, reference: "pd.DataFrame", usual: int) -> Null:
+    """Blocks of each part measured against a fit on the other parts: out of sample."""
+    import numpy as np
+    import pandas as pd
+
+    fit, measure = MEASURES[method]
+    entry, samples = MULTIVARIATE[method], dict[int, list[float]]()
+    n_parts = min(_PARTS, len(reference) // max(1, usual))
+    if policy.drift.limit.rule in ("calibrated", "quantile", "p_value") and n_parts > 1:
+        edges = np.linspace(0, len(reference), n_parts + 1).astype("int64")
+        for first, last in pairwise(edges):
+            rest = pd.concat([reference.iloc[:first], reference.iloc[last:]])
+            state = fit(rest, policy.features, policy.retrain.seed)
+            for size in {max(2, usual // 4), usual}:
+                for start in limits.block_starts(last - first, size, max(1, _BLOCKS.get(method, _USUAL_BLOCKS) // n_parts)):
+                    block = reference.iloc[first + start : first + start + size]
+                    samples.setdefault(size, []).append(measure(state, block, policy.features).value)
+    return limits.fit_null(samples, power=entry.power, is_two_sided=entry.is_two_sided, n_reference=len(reference))
+
+
+def measure_joint(
+    policy: MonitoredModel, fitted: Iterable[FittedJoint], columns: Iterable[FittedColumn], rows: "pd.DataFrame"
+) -> list[Measured]:
+    """Measure one chunk ``(n_rows, ...)``; rows with an outlier in any feature are set aside where there are few of them."""
+    is_outlier = rows.index != rows.index
+    for column in columns:
+        if column.is_numeric and column.segment == ALL:
+            is_outlier |= ~rows[column.subject].astype("float64").between(*column.fences) & rows[column.subject].notna()
+    if is_outlier.sum() <= policy.drift.outliers * len(rows):
+        rows = rows[~is_outlier]
+    return [
+        Measured(
+            ALL_FEATURES, ALL, REFERENCE, one.method, MEASURES[one.method][1](one.state, rows, policy.features), one.null, one.chunk_values
+        )
+        for one in fitted
+    ]

@@ -1,0 +1,235 @@
+"""One page per chunk and one per model, to be read without the platform: what moved, how far, what to do.
+
+Belongs here: gathering what a page shows, writing pages. Does not: rendering (``page.py``), measuring.
+Reads: ``measurements``, ``verdicts``, ``reference_profiles``, ``feature_importances``. Writes: HTML files in the folder of reports.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from monitoring_assets import measurements, reference
+from monitoring_assets.drift import ChunkRows, false_alarm_note, rule_in_words, sound_chunks
+from monitoring_assets.stage import ChunkReport, StageReport, build_chunk_asset
+from resources import tables
+from resources.lake import Lake
+from resources.policy import MonitoredModel
+from resources.settings import Settings
+from resources.vocabulary import Kind, Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from monitoring_assets.drift_profile import DriftProfile
+    from monitoring_assets.page import CategoryShape, Heading, Shape
+
+#: Chunks before it that a page looks back on.
+LOOK_BACK = 48
+#: Bins of a picture, and categories before the rest is one.
+_BINS, _CATEGORIES = 24, 12
+
+
+def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: Sequence[str]) -> dict[str, Path]:
+    """Write the page of every chunk in ``chunks`` and the page of the model's history.
+
+    Returns:
+        Chunk to file; ``history`` to the history page.
+    """
+    from monitoring_assets.page import chunk_page, history_page
+
+    folder = settings.reports / policy.model
+    folder.mkdir(parents=True, exist_ok=True)
+    before = [policy.cadence.shift(chunks[0], -steps) for steps in range(LOOK_BACK, 0, -1)]
+    history = measurements.read(lake, policy, sorted({*before, *chunks})).sort_values(["chunk", "stage"], kind="stable")
+    verdicts = lake.read(policy.model, tables.VERDICTS).sort_values("chunk", kind="stable")
+    meanings, files = method_meanings(), dict[str, Path]()
+    profiles: dict[str, DriftProfile] = {}
+    sound = {
+        one.chunk: shapes_of(policy, _profile(settings, policy, lake, profiles, one.version), one)
+        for one in sound_chunks(lake, policy, chunks)
+    }
+    for chunk in chunks:
+        own = history[history["chunk"] == chunk]
+        recent = history[(history["chunk"] <= chunk) & (history["chunk"] >= policy.cadence.shift(chunk, -LOOK_BACK))]
+        weights, company = importance_of(policy, lake, own), _correlation(policy, recent)
+        heading = _heading(policy, chunk, own, verdicts, profiles)
+        files[chunk] = folder / f"{chunk}.html"
+        files[chunk].write_text(
+            chunk_page(heading, own, recent, sound.get(chunk, {}), weights, company, meanings=meanings), encoding="utf-8"
+        )
+    last = max(chunks)
+    links = {file.stem: file.name for file in sorted(folder.glob("*.html")) if file.stem != "history"}
+    recent = history[history["chunk"] >= policy.cadence.shift(last, -LOOK_BACK)]
+    shown = verdicts[verdicts["chunk"].isin(recent["chunk"].unique())]
+    files["history"] = folder / "history.html"
+    own = history[history["chunk"] == last]
+    page = history_page(_heading(policy, last, own, verdicts, profiles), recent, shown, links, meanings=meanings)
+    files["history"].write_text(page, encoding="utf-8")
+    return files
+
+
+def _profile(settings: Settings, policy: MonitoredModel, lake: Lake, profiles: "dict[str, DriftProfile]", version: str) -> "DriftProfile":
+    if version not in profiles:
+        profiles[version] = reference.drift_of(lake, policy, settings.models, version)
+    return profiles[version]
+
+
+def method_meanings() -> dict[str, str]:
+    """What each method means, for the glossary."""
+    from monitoring_assets.measures.registry import CATEGORICAL, METRICS, MULTIVARIATE, NUMERIC
+
+    methods = {**CATEGORICAL, **MULTIVARIATE, **NUMERIC}
+    told = {name: f"{method.meaning} Formula: {method.formula}. Source: {method.source}." for name, method in methods.items()}
+    return told | {metric.name: metric.meaning for metric in METRICS.values()}
+
+
+def importance_of(policy: MonitoredModel, lake: Lake, own: "pd.DataFrame") -> Mapping[str, float]:
+    """Importance of features: as declared, else of the version that served the chunk; empty where neither is known."""
+    if policy.importance:
+        return policy.importance
+    versions = own["model_version"].dropna().unique()
+    rows = (
+        lake.read(policy.model, tables.FEATURE_IMPORTANCES, {"model_version": [str(version) for version in versions]})
+        if len(versions)
+        else None
+    )
+    return {} if rows is None else {str(row.feature): float(row.importance) for row in rows.itertuples()}
+
+
+def _correlation(policy: MonitoredModel, recent: "pd.DataFrame") -> dict[str, float]:
+    from monitoring_assets.measures.ranking import performance_correlation
+
+    return performance_correlation(recent, policy.metrics[0])
+
+
+def _heading(
+    policy: MonitoredModel, chunk: str, own: "pd.DataFrame", verdicts: "pd.DataFrame", profiles: "Mapping[str, DriftProfile]"
+) -> "Heading":
+    from monitoring_assets.page import Heading
+
+    verdict = verdicts[verdicts["chunk"] == chunk]
+    found = verdict.iloc[-1] if len(verdict) else None
+    versions = [str(version) for version in own["reference_version"].dropna().unique()]
+    version = versions[-1] if versions else ""
+    profile = profiles.get(version)
+    note = false_alarm_note(policy, profile) if profile is not None else ""
+    season = f"The comparison with the same {policy.drift.season} decides; the plain one is shown beside it." if policy.drift.season else ""
+    size = f" ({profile.n_rows} rows, {profile.n_chunks} chunks)" if profile is not None else ""
+    return Heading(
+        policy.model,
+        policy.description,
+        str(policy.task),
+        chunk,
+        policy.cadence.start(chunk),
+        policy.cadence.end(chunk),
+        f"version {version}{size}" if version else "none",
+        int(own["n_rows"].max()) if len(own) else 0,
+        str(found["verdict"]) if found is not None else "undecided",
+        float(found["confidence"]) if found is not None else 0.0,
+        str(found["recovery"]) if found is not None else "Not judged yet.",
+        rule_in_words(policy),
+        tuple(part for part in (note, season) if part),
+    )
+
+
+def shapes_of(policy: MonitoredModel, profile: "DriftProfile", one: ChunkRows) -> "dict[str, Shape | CategoryShape]":
+    """Reference and chunk of every feature as shares of the same bins or categories."""
+    from monitoring_assets.measures.distribution import Categories, Numbers
+    from monitoring_assets.measures.univariate import ALL
+
+    found: dict[str, Shape | CategoryShape] = {}
+    for column in profile.columns:
+        plain = column.plain() if column.segment == ALL else None
+        if isinstance(plain, Categories):
+            found[column.subject] = _category_shape(plain, one.rows.categories(column.subject))
+        elif isinstance(plain, Numbers) and plain.total:
+            found[column.subject] = _number_shape(plain, one, column.subject)
+    return found
+
+
+def _category_shape(known: Any, own: Any) -> "CategoryShape":
+    from monitoring_assets.page import CategoryShape
+
+    totals = known.total or 1.0, own.total or 1.0
+    names = sorted(
+        {*known.counts, *own.counts}, key=lambda name: -(known.counts.get(name, 0) / totals[0] + own.counts.get(name, 0) / totals[1])
+    )
+    shown = names[:_CATEGORIES]
+    sides = [[side.counts.get(name, 0.0) / total for name in shown] for side, total in zip((known, own), totals, strict=True)]
+    if len(names) > len(shown):
+        shown = [*shown, "other"]
+        sides = [[*side, max(0.0, 1.0 - sum(side))] for side in sides]
+    return CategoryShape(tuple(shown), tuple(sides[0]), tuple(sides[1]))
+
+
+def _number_shape(known: Any, one: ChunkRows, name: str) -> "Shape":
+    import numpy as np
+
+    from monitoring_assets.page import Shape
+
+    values = known.expanded()
+    low, high = values[int(0.005 * (len(values) - 1))], values[int(np.ceil(0.995 * (len(values) - 1)))]
+    inner = np.linspace(low, high if high > low else low + 1.0, _BINS - 1)
+    edges = np.concatenate([[-np.inf], inner, [np.inf]])
+    own = one.rows.take(name, -np.inf, np.inf)(-np.inf, np.inf)
+    sides = [np.diff(np.searchsorted(side, edges, "left")) / max(1, len(side)) for side in (values, own)]
+    return Shape(tuple(edges.tolist()), tuple(sides[0].tolist()), tuple(sides[1].tolist()))
+
+
+def _ranking(rows: "pd.DataFrame") -> str:
+    lines = [
+        f"| {row.feature} | {row.share_of_limit:.2f} | {'yes' if row.breach else 'no'} | {_show(row.importance)} | {_show(row.performance_correlation)} |"
+        for row in rows.head(10).itertuples()
+    ]
+    head = "| feature | worst share of its limit | outside | importance | correlation with performance |\n|---|---|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def _show(number: float) -> str:
+    return "–" if number != number else f"{number:.3g}"
+
+
+def build_report(policy: MonitoredModel, settings: Settings) -> dg.AssetsDefinition:
+    """Write the pages of each chunk and link them."""
+
+    def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
+        from monitoring_assets.measures.ranking import ranked
+
+        files = write_pages(settings, policy, lake, chunks)
+        reports = {}
+        history = measurements.read(lake, policy, [policy.cadence.shift(chunks[-1], -steps) for steps in range(LOOK_BACK)])
+        company = _correlation(policy, history)
+        rows = measurements.read(lake, policy, chunks)
+        for chunk in chunks:
+            own = rows[rows["chunk"] == chunk]
+            drifted = own[own["kind"].isin([Kind.UNIVARIATE_DRIFT]) & own["breach"] & own["is_deciding"]]
+            metadata: dict[str, Any] = {
+                "page": link(settings, files[chunk]),
+                "history": link(settings, files["history"]),
+                "size_kilobytes": files[chunk].stat().st_size / 1000,
+                "drifted_features": int(drifted["subject"].nunique()),
+            }
+            if chunk == chunks[-1]:
+                table = ranked(own, importance_of(policy, lake, own), company)
+                metadata["ranking"] = dg.MetadataValue.md(_ranking(table)) if len(table) else "nothing measured"
+            reports[chunk] = ChunkReport(metadata)
+        return StageReport(reports, f"{policy.model}/report@{lake.data_version(policy.model, tables.MEASUREMENTS)}")
+
+    return build_chunk_asset(
+        policy,
+        Stage.REPORT,
+        body,
+        deps=[Stage.VERDICT],
+        checks={},
+        kinds={"html"},
+        description="One self-contained page per chunk and one of the model's history: offenders first, each with its picture and what to do.",
+    )
+
+
+def link(settings: Settings, file: Path) -> dg.MetadataValue:
+    """Where a page is read: its address where reports are served, else its path."""
+    if settings.reports_url:
+        return dg.MetadataValue.url(f"{settings.reports_url.rstrip('/')}/{file.relative_to(settings.reports).as_posix()}")
+    return dg.MetadataValue.path(file)
