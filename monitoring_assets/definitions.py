@@ -8,7 +8,7 @@ import dagster as dg
 from monitoring_assets import drift, maintenance, performance, production_log, reference, report, validation, verdict
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
-from monitoring_assets.measures.registry import CATEGORICAL, ESTIMATORS, MULTIVARIATE, NUMERIC, metric_names
+from monitoring_assets.measures.registry import CATEGORICAL, DETECTORS, ESTIMATORS, MULTIVARIATE, NUMERIC, metric_names
 from resources.catalogue import Declaration, FieldPath, load_catalogue, require_known
 from resources.policy import MonitoredModel
 from resources.settings import Settings
@@ -24,15 +24,49 @@ def check_names(declarations: list[Declaration]) -> None:
     for section, registry in methods.items():
         require_known(declarations, partial(_drift_methods, section), registry)
     for declaration in declarations:
+        _check_drift_limit(declaration)
         task = declaration.policy.task
         require_known(
             [declaration], lambda policy: {("performance", "metrics", i): name for i, name in enumerate(policy.metrics)}, metric_names(task)
         )
         require_known(
             [declaration],
+            lambda policy: {("performance", "detectors", i): name for i, name in enumerate(policy.performance.detectors)},
+            DETECTORS,
+        )
+        require_known(
+            [declaration],
             lambda policy: {("performance", "estimator"): policy.estimator},
             [name for name, own in ESTIMATORS.items() if own is task],
         )
+
+
+def _check_drift_limit(declaration: Declaration) -> None:
+    """Refuse a limit that could never be broken by a declared method."""
+    policy, limit = declaration.policy, declaration.policy.drift.limit
+    sections = {"numeric": (NUMERIC, bool(policy.features.numeric)), "categorical": (CATEGORICAL, bool(policy.features.categorical))}
+    sections["multivariate"] = (MULTIVARIATE, len(policy.features.all) > 1)
+    used = {
+        (section, index): (registry[name], name)
+        for section, (registry, has_features) in sections.items()
+        if has_features
+        for index, name in enumerate(getattr(policy.drift, section))
+    }
+    for (section, index), (method, name) in used.items():
+        field: FieldPath = ("drift", section, index)
+        if limit.rule == "p_value" and limit.autocorrelation != "block_permutation" and not method.has_p_value:
+            able = sorted(one.name for one in sections[section][0].values() if one.has_p_value)
+            raise declaration.error(
+                field, name, f"a method with a p-value of its own ({', '.join(able) or 'none of these'}), none at all ({section}: []), "
+                "or limit.autocorrelation: block_permutation, which gives every method one",
+            )  # fmt: skip
+        if limit.rule == "constant" and name not in limit.values:
+            raise declaration.error(field, name, f"an upper limit for it in drift.limit.values, which has {sorted(limit.values)}")
+    names = sorted({name for _, name in used.values()})
+    for path, given in ((("drift", "limit", "values"), limit.values), (("drift", "minimum_effect"), policy.drift.minimum_effect)):
+        for name in given:
+            if name not in names:
+                raise declaration.error((*path, name), name, f"a declared method: {', '.join(names)}")
 
 
 def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:

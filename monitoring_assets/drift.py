@@ -107,12 +107,33 @@ def false_alarm_note(policy: MonitoredModel, profile: "DriftProfile") -> str:
     )
 
 
-def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str) -> ChunkReport:
+def confirmed(policy: MonitoredModel, breaches: Sequence[set[str]]) -> set[str]:
+    """Features that breach in the newest chunk and in the ``drift.confirm - 1`` before it.
+
+    Args:
+        breaches: features that breach in each of the last chunks, oldest first, the chunk itself last.
+    """
+    recent = list(breaches)[-policy.drift.confirm :]
+    return set.intersection(*recent) if len(recent) == policy.drift.confirm else set()
+
+
+def _breaches_by_chunk(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> dict[str, set[str]]:
+    """Features whose deciding numbers breach, for ``chunks`` and the ones before them that confirmation looks back on."""
+    before = [policy.cadence.shift(chunks[0], -steps) for steps in range(1, policy.drift.confirm)]
+    rows = measurements.read(lake, policy, [*before, *chunks])
+    broken = rows[rows["kind"].isin(_DRIFT) & rows["breach"] & rows["is_deciding"]]
+    found = {str(chunk): set(own["subject"]) for chunk, own in broken.groupby("chunk")}
+    return {chunk: found.get(chunk, set()) for chunk in [*before, *chunks]}
+
+
+def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str, lasting: set[str]) -> ChunkReport:
     drift = own[own["kind"].isin(_DRIFT)]
     deciding = drift[drift["is_deciding"]]
     broken = _ranked(deciding[deciding["breach"]])
     moved = list(dict.fromkeys(broken["subject"]))
     text = f"{len(broken)} of {len(deciding)} drift numbers outside their limits: {', '.join(moved) or 'none'}."
+    if policy.drift.confirm > 1:
+        text += f" Confirmed over {policy.drift.confirm} chunks in a row: {', '.join(sorted(lasting)) or 'none'}."
     if len(broken):
         text += " Drift is not damage: the verdict says whether the model suffers."
     others = drift[~drift["is_deciding"] & drift["breach"]]
@@ -124,6 +145,7 @@ def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str) -> Chu
     metadata: dict[str, Any] = {
         "breaches": len(broken),
         "drifted_features": len(moved),
+        "confirmed_features": len(lasting),
         "five_worst": dg.MetadataValue.md(_table(broken.head(5))) if len(broken) else "none",
         "limits": " ".join(part for part in (rule_in_words(policy), note) if part),
     }
@@ -131,7 +153,7 @@ def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str) -> Chu
         metadata["not_measured"] = "; ".join(f"{row.method} of {row.subject}: {row.reason}" for row in refusals.head(5).itertuples())
     if len(outliers):
         metadata["outliers"] = "; ".join(f"{row.subject}: {row.reason}" for row in outliers.head(5).itertuples())
-    check = CheckReport(Check.DRIFT, broken.empty, text, severity, metadata)
+    check = CheckReport(Check.DRIFT, not lasting, text, severity, metadata)
     numbers = {f"{row.method} of {row.subject}": row.value for row in drift.itertuples() if row.kind == Kind.MULTIVARIATE_DRIFT}
     shares = {"largest_share_of_limit": float((deciding["value"] / deciding["upper_limit"]).max())}
     return ChunkReport({"drifted_features": len(moved), "drift_breaches": len(broken), **_finite(shares | numbers)}, [check])
@@ -181,10 +203,11 @@ def build_drift_report(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         long = pd.concat(frames, ignore_index=True) if frames else typed(pd.DataFrame(columns=COLUMNS))
         stored = pd.Series(versions, dtype=object)
         version = measurements.store(lake, policy, Stage.DRIFT_REPORT, chunks, long, now(policy, lake), stored)
-        groups = dict(list(long.groupby("chunk")))
-        reports = {
-            chunk: _chunk_report(policy, groups.get(chunk, long.iloc[:0]), notes.get(versions.get(chunk, ""), "")) for chunk in chunks
-        }
+        groups, breaches, reports = dict(list(long.groupby("chunk"))), _breaches_by_chunk(lake, policy, chunks), {}
+        for chunk in chunks:
+            recent = [breaches.get(policy.cadence.shift(chunk, -steps), set()) for steps in range(policy.drift.confirm - 1, -1, -1)]
+            own = groups.get(chunk, long.iloc[:0])
+            reports[chunk] = _chunk_report(policy, own, notes.get(versions.get(chunk, ""), ""), confirmed(policy, recent))
         return StageReport(reports, version, {"drift over time": plots.history(lake, policy, chunks[-1], plots.DRIFT)})
 
     return build_chunk_asset(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets import measurements, plots
+from monitoring_assets import measurements, plots, reference
 from monitoring_assets.measures.judge import is_harmful_breach
 from monitoring_assets.measures.quality import with_all_columns
 from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
@@ -87,6 +87,52 @@ def _labelled_shares(due: list[str], rows: "pd.DataFrame", labelled: "pd.DataFra
     return with_all_columns(frame.assign(**dict.fromkeys(numbers, float("nan"))))
 
 
+def _loss_sequences(lake: Lake, policy: MonitoredModel, base: Path, labelled: "pd.DataFrame") -> "pd.DataFrame":
+    """What each declared detector says of the losses of each chunk, one line each; it breaches where it alarms."""
+    import pandas as pd
+
+    from monitoring_assets.measures.onset import losses_of
+    from monitoring_assets.measures.quality import FILLED
+    from monitoring_assets.measures.sequential import detect
+
+    lines, reasons = [], []
+    for version, served in labelled.groupby(labelled["chunk"].map(served_versions(labelled))) if len(labelled) else ():
+        for name, detector in reference.detectors_of(lake, policy, base, str(version)).items():
+            for chunk, own in served.sort_values("time", kind="stable").groupby("chunk"):
+                seen = detect(detector, losses_of(policy.task, own))
+                alarmed = seen.index is not None
+                lines.append(
+                    (
+                        chunk,
+                        str(Kind.LOSS_SEQUENCE),
+                        name,
+                        "losses",
+                        seen.statistic,
+                        float("nan"),
+                        seen.n_elements,
+                        float("nan"),
+                        seen.threshold,
+                        alarmed,
+                    )
+                )
+                reasons.append(f"{seen.direction} from {own['time'].iloc[seen.index]:%Y-%m-%d %H:%M} on" if alarmed else seen.reason)
+    frame = with_all_columns(pd.DataFrame(lines, columns=FILLED))
+    return frame.assign(reason=reasons, is_deciding=False)
+
+
+def _sequence_check(own: "pd.DataFrame") -> CheckReport:
+    alarms = own[own["breach"]]
+    said = "; ".join(f"{row.method}: {row.reason}" for row in alarms.itertuples())
+    text = f"{len(alarms)} of {len(own)} detectors see the losses leave their reference level" + (f": {said}." if said else ".")
+    return CheckReport(
+        Check.LOSS_SEQUENCE,
+        alarms.empty,
+        text,
+        dg.AssetCheckSeverity.WARN,
+        {row.method: float(row.value) for row in own.itertuples() if row.value == row.value},
+    )
+
+
 def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """Realized performance of chunks whose outcomes are complete."""
 
@@ -99,7 +145,8 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1]))
         labelled = rows.merge(outcomes, on="prediction_id", how="inner")
         long = measure_chunks(lake, policy, base, ["realized"], labelled)
-        parts = [frame for frame in (long, _labelled_shares(due, rows, labelled)) if len(frame)]
+        sequences = _loss_sequences(lake, policy, base, labelled) if policy.performance.detectors else long.iloc[:0]
+        parts = [frame for frame in (long, sequences, _labelled_shares(due, rows, labelled)) if len(frame)]
         long = pd.concat(parts, ignore_index=True) if parts else long
         version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, served_versions(labelled))
         groups, reports = dict(list(long.groupby("chunk"))), {}
@@ -109,8 +156,9 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
                 f"not judged: outcomes are due on {policy.outcome_due(chunk):%Y-%m-%d}" if chunk not in due else "no outcome has arrived"
             )
             own = groups.get(chunk, long.iloc[:0])
-            report = _chunk_report(policy, own[own["subject"] != LABELLED], Check.REALIZED_PERFORMANCE, "realized", absent)
-            reports[chunk] = ChunkReport({**report.metadata, "labelled_share": float(shares.get(chunk, 0.0))}, report.checks)
+            report = _chunk_report(policy, own[own["kind"] == Kind.REALIZED_PERFORMANCE], Check.REALIZED_PERFORMANCE, "realized", absent)
+            sequence = [_sequence_check(own[own["kind"] == Kind.LOSS_SEQUENCE])] if policy.performance.detectors else []
+            reports[chunk] = ChunkReport({**report.metadata, "labelled_share": float(shares.get(chunk, 0.0))}, [*report.checks, *sequence])
         return StageReport(reports, version, {"performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE)})
 
     return build_chunk_asset(
@@ -118,7 +166,7 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         Stage.REALIZED_PERFORMANCE,
         body,
         deps=[Stage.DATA_QUALITY, Stage.OUTCOMES, Stage.REFERENCE_PROFILE],
-        checks={Check.REALIZED_PERFORMANCE: False},
+        checks={Check.REALIZED_PERFORMANCE: False, **({Check.LOSS_SEQUENCE: False} if policy.performance.detectors else {})},
         kinds={"nannyml", "deltalake"},
         description="Performance once outcomes have arrived; a chunk is judged when all of them are due.",
     )

@@ -41,13 +41,18 @@ _COLOURS = {Kind.ESTIMATED_PERFORMANCE: "#7a5cff", Kind.REALIZED_PERFORMANCE: "#
 
 def history(lake: Lake, policy: MonitoredModel, last: str, picture: Picture) -> dg.MetadataValue:
     """The last ``SHOWN`` chunks up to ``last`` as a markdown image that the Dagster UI renders."""
+    image = draw(lake, policy, last, picture)
+    if image is None:
+        return dg.MetadataValue.md("Nothing measured yet.")
+    return dg.MetadataValue.md(f"![{picture.title}](data:image/png;base64,{base64.b64encode(image).decode()})")
+
+
+def draw(lake: Lake, policy: MonitoredModel, last: str, picture: Picture) -> bytes | None:
+    """The same as a PNG; ``None`` where nothing was measured."""
     keys = [policy.cadence.shift(last, -steps) for steps in range(SHOWN)]
     rows = lake.read(policy.model, tables.MEASUREMENTS, {"chunk": keys})
     rows = rows[rows["kind"].isin(picture.kinds) & rows["value"].notna()].sort_values("chunk")
-    if rows.empty:
-        return dg.MetadataValue.md("Nothing measured yet.")
-    image = _draw(policy, rows, picture, events(lake, policy))
-    return dg.MetadataValue.md(f"![{picture.title}](data:image/png;base64,{base64.b64encode(image).decode()})")
+    return None if rows.empty else _draw(policy, rows, picture, events(lake, policy))
 
 
 def _draw(policy: MonitoredModel, rows: "pd.DataFrame", picture: Picture, log: "pd.DataFrame") -> bytes:
@@ -55,13 +60,21 @@ def _draw(policy: MonitoredModel, rows: "pd.DataFrame", picture: Picture, log: "
 
     figure = Figure(figsize=(8.6, 3.2), dpi=80, layout="constrained")
     axes = figure.add_subplot()
+    title = picture.title
     if picture is DRIFT:
-        _draw_drift(axes, rows)
+        rows = rows[rows["is_deciding"]]
+        series = rows.groupby(["method", "subject"]).ngroups
+        title = f"{rows['method'].iloc[0]} of {rows['subject'].iloc[0]}" if series == 1 else title
+        (_draw_one if series == 1 else _draw_drift)(axes, rows)
     else:
         _draw_performance(axes, policy, rows)
     first, last = rows["chunk_start"].min(), rows["chunk_end"].max()
     _mark_events(axes, log, first, last)
-    axes.set_title(f"{policy.model}: {picture.title}", loc="left", fontsize=10)
+    for known in policy.events:
+        mark: Any = known.at
+        if first <= known.at <= last:
+            axes.axvline(mark, color="#8e44ad", linewidth=1.2, linestyle="-.", label=f"{known.what} ({known.at:%Y-%m-%d})")
+    axes.set_title(f"{policy.model}: {title}", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
@@ -76,6 +89,14 @@ def _draw_drift(axes: Any, rows: "pd.DataFrame") -> None:
         worst = own.loc[own.groupby("chunk")["share"].idxmax()]
         axes.plot(worst["chunk_start"], worst["share"], marker="o", markersize=3, linewidth=1, label=str(method))
     axes.axhline(1.0, color="#c0392b", linestyle="--", linewidth=1, label="limit")
+
+
+def _draw_one(axes: Any, rows: "pd.DataFrame") -> None:
+    """A single number is drawn in its own unit, with its limit and its breaches."""
+    axes.plot(rows["chunk_start"], rows["value"], marker="o", markersize=3, linewidth=1, label=str(rows["method"].iloc[0]))
+    broken = rows[rows["breach"]]
+    axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22, label="breach")
+    axes.plot(rows["chunk_start"], rows["upper_limit"], color="#c0392b", linestyle="--", linewidth=1, label="limit")
 
 
 def _draw_performance(axes: Any, policy: MonitoredModel, rows: "pd.DataFrame") -> None:

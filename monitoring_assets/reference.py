@@ -6,7 +6,7 @@ Reads: ``reference_rows`` (written at promotion) or the log, ``rollout_events``.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from monitoring_assets.measures.nanny import Fitted, LimitPair
+    from monitoring_assets.measures.sequential import Detector
 
     Limits = Mapping[tuple[str, str], LimitPair]
 
 
+#: Components that are streaming detectors.
+_DETECTOR = "detector/"
 #: Rows of the table of limits; with many segments it would be too long to read.
 _SHOWN_LIMITS = 60
 
@@ -67,6 +70,7 @@ class Profile:
 
     drift: DriftProfile
     performance: "Mapping[str, Fitted]"
+    detectors: "Mapping[str, Detector]"
 
 
 def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> Profile:
@@ -91,9 +95,34 @@ def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) ->
         if fresh.n_chunks < policy.reference.minimum_chunks and stored_before is not None:
             fresh = _with_limits(fresh, _stored_limits(stored_before, component))
         fitted[component] = fresh
-    profile = Profile(drift, fitted)
+    profile = Profile(drift, fitted, _fit_detectors(policy, held_out))
     _store(lake, policy, version, profile)
     return profile
+
+
+def _fit_detectors(policy: MonitoredModel, held_out: "pd.DataFrame") -> dict[str, "Detector"]:
+    """Detectors calibrated on the losses of the held-out reference rows, for sequences as long as a usual chunk."""
+    from monitoring_assets.measures.onset import losses_of
+    from monitoring_assets.measures.sequential import fit_detector
+
+    if not policy.performance.detectors or held_out.empty:
+        return {}
+    ordered = held_out.sort_values("time", kind="stable")
+    length = int(ordered.groupby(policy.cadence.keys(ordered["time"])).size().median())
+    losses, rate = losses_of(policy.task, ordered), policy.performance.detector_false_alarms
+    return {name: fit_detector(name, losses, length, rate, policy.retrain.seed) for name in policy.performance.detectors}
+
+
+def detectors_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> "Mapping[str, Detector]":
+    """Detectors of ``version`` by name; everything is fitted and stored first if nobody has."""
+    from monitoring_assets.measures.sequential import Detector
+
+    stored = _stored(lake, policy, version)
+    if stored.empty:
+        return fit_profile(lake, policy, base, version).detectors
+    rows = stored[stored["component"].str.startswith(_DETECTOR)]
+    plain = {str(row.component).removeprefix(_DETECTOR): json.loads(row.limits) for row in rows.itertuples()}
+    return {name: Detector(**{**one, "quantiles": tuple(one["quantiles"])}) for name, one in plain.items()}
 
 
 def drift_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> DriftProfile:
@@ -146,6 +175,9 @@ def _store(lake: Lake, policy: MonitoredModel, version: str, profile: Profile) -
 
     drift_profile.store_summaries(lake, policy, version, profile.drift)
     rows = drift_profile.rows_of(version, profile.drift)
+    for name, detector in profile.detectors.items():
+        own = {"reference_version": version, "component": f"{_DETECTOR}{name}", "limits": json.dumps(asdict(detector)), "state": b""}
+        rows.append({**own, "n_rows": profile.drift.n_rows, "n_chunks": profile.drift.n_chunks})
     for name, one in profile.performance.items():
         limits = json.dumps([[method, subject, pair.lower, pair.upper] for (method, subject), pair in one.limits.items()])
         rows.append({

@@ -56,6 +56,7 @@ PROMISES = {
     Check.DRIFT: "No drift number lies outside the limits fitted on the reference.",
     Check.ESTIMATED_PERFORMANCE: "Performance, estimated without outcomes, stays within its limits.",
     Check.REALIZED_PERFORMANCE: "Performance, once outcomes have arrived, stays within its limits.",
+    Check.LOSS_SEQUENCE: "No streaming detector sees the losses of rows leave their reference level.",
     Check.NO_HARM: "The verdict is neither a data fault nor harm to the model; the retraining trigger listens to this check.",
 }
 

@@ -118,9 +118,8 @@ def dev(
     with Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root).client():
         pass
     if reports_port:
-        served = subprocess.Popen(
-            [sys.executable, "-m", "plumbline.reports", str(settings.reports.absolute()), host, str(reports_port)], cwd=PROJECT
-        )
+        command = [sys.executable, "-m", "plumbline.reports", str(settings.reports.absolute()), host, str(reports_port)]
+        served = subprocess.Popen(command, cwd=PROJECT)  # noqa: S603 - our own interpreter and module
         os.environ["PLUMBLINE_REPORTS_URL"] = f"http://{host}:{reports_port}"
         if _ends_at_once(served):
             console.print(f"[yellow]reports are not served: port {reports_port} is taken; choose another with --reports-port[/yellow]")
@@ -139,6 +138,56 @@ def _ends_at_once(process: "subprocess.Popen[bytes]") -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+@app.command()
+def example(
+    name: Annotated[str, typer.Argument(help="Folder below examples/.")],
+    seed: Annotated[int, typer.Option(help="Seed of the simulator; the first one of several.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to run, one after the other.")] = 1,
+    null_twin: Annotated[bool, typer.Option("--null-twin", help="The same data without the fault.")] = False,
+    home: Annotated[Path | None, typer.Option(help="Folder for declaration, log and lake; a temporary one if absent.")] = None,
+    result: Annotated[Path, typer.Option(help="Where the checks are written.")] = Path("checks.json"),
+) -> None:
+    """Run an example through the platform and check what its README promises."""
+    _quiet()
+    from plumbline.example import UnknownExampleError, load, over_seeds, run_example, temporary_home, write_checks
+
+    try:
+        load(name)
+    except UnknownExampleError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    asked, found = range(seed, seed + seeds), []
+    folder = home or temporary_home(name)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<64}"),
+        BarColumn(),
+        TextColumn("{task.completed} of {task.total} seeds"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("starting", total=seeds)
+        for one in asked:
+            own = folder / f"seed_{one}" if seeds > 1 else folder
+
+            def told(job: str, chunk: str, one: int = one) -> None:
+                progress.update(bar, description=f"seed {one}: {job} {chunk}")
+
+            found.append(run_example(name, one, null_twin, own, told))
+            progress.update(bar, advance=1)
+    lines = over_seeds(found)
+    write_checks(result, name, asked, null_twin, lines)
+    for line in lines:
+        figure = (
+            line.figures[0]
+            if seeds == 1
+            else f"on {line.held} of {line.seeds} seeds (required share {line.share:.0%}); first: {line.figures[0]}"
+        )
+        console.print(f"{'[green]holds[/green]' if line.is_held else '[red]FAILS[/red]'}  {line.name}: {figure}", soft_wrap=True)
+    console.print(f"written to {result}; lake and reports in {folder}", soft_wrap=True)
+    raise typer.Exit(0 if all(line.is_held for line in lines) else 1)
 
 
 @app.command()

@@ -6,6 +6,7 @@ Belongs here: a deterministic, single-process stand-in for Dagster's daemon. Doe
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import dagster as dg
 
@@ -56,6 +57,28 @@ class Driver:
                 return count
             if count >= limit:
                 raise RuntimeError(f"got {count} runs without coming to rest; expected fewer than {limit}")
+        return count
+
+    def run_schedules(self, moment: datetime, on_run: Callable[[str, str], None]) -> int:
+        """Tick every schedule of both locations once, as at ``moment``, and run what they request; returns the number of runs.
+
+        Args:
+            moment: when the schedules are taken to be due, UTC.
+            on_run: told the job name and partition (or range) before each run.
+        """
+        count = 0
+        for defs in self.locations.values():
+            resources = defs.resources or {}
+            for schedule in sorted(defs.schedules or [], key=lambda one: one.name):
+                if not isinstance(schedule, dg.ScheduleDefinition) or str(schedule.job_name).split("__")[0] not in self.models:
+                    continue
+                needed = {name: resources[name] for name in schedule.required_resource_keys}
+                with dg.build_schedule_context(self.instance, moment, resources=needed) as context:
+                    requests = schedule.evaluate_tick(context).run_requests
+                for request in requests or []:
+                    on_run(str(schedule.job_name), request.partition_key or _range(request))
+                    self._run(defs, request.with_replaced_attrs(job_name=schedule.job_name))
+                    count += 1
         return count
 
     def _tick(self, location: str, sensor: dg.SensorDefinition) -> list[dg.RunRequest]:

@@ -227,6 +227,7 @@ class Drift(Section):
         0.02, ge=0, lt=0.5, description="Up to this share of rows far outside the reference is reported as outliers and set aside."
     )
     engine: Literal["auto", "frame", "duckdb"] = Field("auto", description="Where rows are measured; auto takes DuckDB for large chunks.")
+    confirm: int = Field(1, ge=1, description="Chunks in a row on which the same feature must breach before the check fails.")
     severity: Literal["WARN", "ERROR"] = "WARN"
 
 
@@ -237,6 +238,10 @@ class Performance(Section):
     metrics: list[str] = Field(default_factory=list)
     limit: Limit = Limit()
     estimated_limit: Limit | None = Field(None, description="Limit for the estimate; the realized limit if absent.")
+    detectors: list[str] = Field(
+        default_factory=list, description="Streaming detectors over the losses of rows in time order; they date a change inside a chunk."
+    )
+    detector_false_alarms: float = Field(0.01, gt=0, lt=0.5, description="Share of chunks without a change on which a detector may alarm.")
 
 
 class Retrain(Section):
@@ -283,6 +288,13 @@ class Replay(Section):
     every_seconds: int = Field(5, ge=1)
 
 
+class KnownEvent(Section):
+    """Something that happened to the process: maintenance, a deploy, a new batch of material."""
+
+    at: Moment
+    what: str = Field(min_length=1, max_length=60)
+
+
 _METRICS = {
     Task.BINARY_CLASSIFICATION: ["roc_auc", "accuracy"],
     Task.REGRESSION: ["mae", "rmse"],
@@ -314,6 +326,7 @@ class MonitoredModel(Section):
     retrain: Retrain = Retrain()
     gates: Gates = Gates()
     replay: Replay | None = None
+    events: list[KnownEvent] = Field(default_factory=list, description="Known events, drawn into the pictures.")
 
     @field_validator("owners")
     @classmethod

@@ -49,6 +49,7 @@ class Check(StrEnum):
     DRIFT = "drift"
     ESTIMATED_PERFORMANCE = "estimated_performance_within_limits"
     REALIZED_PERFORMANCE = "realized_performance_within_limits"
+    LOSS_SEQUENCE = "loss_sequence"
     NO_HARM = "no_harm"
     ENOUGH_HELD_OUT_ROWS = "enough_held_out_rows"
     BEATS_CHAMPION = "beats_champion"
@@ -62,6 +63,7 @@ class Kind(StrEnum):
     MULTIVARIATE_DRIFT = "multivariate_drift"
     ESTIMATED_PERFORMANCE = "estimated_performance"
     REALIZED_PERFORMANCE = "realized_performance"
+    LOSS_SEQUENCE = "loss_sequence"
 
 
 class Verdict(StrEnum):

@@ -18,7 +18,7 @@ from resources.lake import Lake
 from resources.log_source import read_log
 from resources.outcomes import known_outcomes, observed_at
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Task, Verdict
+from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.decide import Promotion
@@ -109,7 +109,7 @@ def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datet
     """
     import pandas as pd
 
-    from monitoring_assets.measures.onset import date_onset, row_losses, strangeness
+    from monitoring_assets.measures.onset import date_onset, losses_of, strangeness
 
     chunks, key = [], policy.cadence.shift(first_harm, -_LOOK_BACK)
     while policy.cadence.start(key) < as_of:
@@ -124,9 +124,7 @@ def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datet
     else:
         outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
         rows = served.merge(outcomes, on="prediction_id")
-        is_binary = policy.task is Task.BINARY_CLASSIFICATION
-        predicted = rows["y_pred_proba" if is_binary else "y_pred"].to_numpy()
-        sequence = row_losses(rows["y_true"].to_numpy(), predicted, is_probability=is_binary)
+        sequence = losses_of(policy.task, rows)
     found = date_onset(sequence)
     if found is None or found.statistic < _MINIMUM_STATISTIC:
         return policy.cadence.start(first_harm)

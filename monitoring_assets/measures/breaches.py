@@ -6,6 +6,7 @@ Belongs here: applying the declared limit to all numbers of one chunk at once. D
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from monitoring_assets.measures.distances import ks_limiting_p_value
 from monitoring_assets.measures.limits import FEWEST_BLOCKS, adjusted
 from monitoring_assets.measures.number import NAN
 from monitoring_assets.measures.registry import COLUMNS, MULTIVARIATE
@@ -36,7 +37,8 @@ def drift_lines(
         n_rows: rows of the chunk.
 
     Returns:
-        ``COLUMNS``; a NaN value carries its reason and never breaches. The stated rate holds for the whole chunk: it is shared out over the
+        ``COLUMNS``; a NaN value carries its reason and never breaches. ``p_value`` is the method's own where it has one (scipy's, taking rows
+        for independent), else that of the calibrated null; ``adjusted_p_value`` is the one that decides, after the null and the correction. The stated rate holds for the whole chunk: it is shared out over the
         numbers that decide, half of it to segments where some are declared.
     """
     import pandas as pd
@@ -44,13 +46,13 @@ def drift_lines(
     lines: list[dict[str, object]] = []
     deciding = matched_name(policy) if policy.drift.season else REFERENCE
     for is_whole in (True, False):
-        for compared_with in dict.fromkeys(one.compared_with for one in measured):
-            family = [one for one in measured if (one.segment == ALL) is is_whole and one.compared_with == compared_with]
+        for decides in (True, False):
+            family = [
+                one for one in measured if (one.segment == ALL) is is_whole and (one.compared_with == deciding or _is_joint(one)) is decides
+            ]
             share = 0.5 if policy.segments else 1.0
             for one, line in zip(family, _judged(policy, family, share), strict=True):
-                is_joint = one.method in MULTIVARIATE and one.subject == ALL_FEATURES
-                kind = Kind.MULTIVARIATE_DRIFT if is_joint else Kind.UNIVARIATE_DRIFT
-                decides = compared_with == deciding or is_joint
+                kind = Kind.MULTIVARIATE_DRIFT if _is_joint(one) else Kind.UNIVARIATE_DRIFT
                 lines.append({"chunk": chunk, "kind": str(kind), "is_deciding": decides, **_named(one), **line})
     for name, outlier_share in outliers.items():
         blank = dict.fromkeys(("standard_error", "effect", "p_value", "adjusted_p_value", "lower_limit", "upper_limit"), NAN)
@@ -75,6 +77,10 @@ def _told(policy: MonitoredModel, share: float) -> str:
     return f"{share:.2%} of the rows lie far outside the reference; more than {policy.drift.outliers:.2%}, so they count as drift"
 
 
+def _is_joint(one: Measured) -> bool:
+    return one.method in MULTIVARIATE and one.subject == ALL_FEATURES
+
+
 def _named(one: Measured) -> dict[str, object]:
     return {
         "method": one.method,
@@ -94,7 +100,7 @@ def _judged(policy: MonitoredModel, family: Sequence[Measured], share: float) ->
     for one in family:
         lower, upper = _fixed_limits(limit, one)
         breach = one.number.value > upper or one.number.value < lower
-        lines.append(_line(policy, one, one.number.p_value, NAN, (lower, upper), breach))
+        lines.append(_line(policy, one, NAN, NAN, (lower, upper), breach))
     return lines
 
 
@@ -107,11 +113,23 @@ def _by_p_value(policy: MonitoredModel, family: Sequence[Measured], limit: Drift
     lines = []
     for one, p_value, after in zip(family, p_values, corrected, strict=True):
         if limit.rule == "calibrated":
-            bounds = one.null.limits(own_rate, one.number.n_rows) if one.null is not None else (NAN, NAN)
+            bounds = _calibrated_limits(one, own_rate)
         else:
             bounds = (NAN, one.critical_value(own_rate) if limit.autocorrelation != "block_permutation" else NAN)
         lines.append(_line(policy, one, p_value, after, bounds, after < rate))
     return lines
+
+
+def _calibrated_limits(one: Measured, rate: float) -> tuple[float, float]:
+    """Limits of the null; no lower than what the number would be if only so many rows had moved as may move by chance."""
+    null, number = one.null, one.number
+    if null is None or number.value != number.value:
+        return NAN, NAN
+    lower, upper = null.limits(rate, number.n_rows)
+    if number.moved > 0 and null.is_known and not null.is_two_sided:
+        by_rows = number.value * null.share_limit(rate, number.n_rows) / number.moved
+        return lower, max(upper, by_rows) if null.has_moved else by_rows
+    return lower, upper
 
 
 def adjusted_list(p_values: Sequence[float], correction: str) -> list[float]:
@@ -130,6 +148,21 @@ def _p_value(limit: DriftLimit, one: Measured) -> float:
         return one.null.p_value(number.value, number.n_rows, moved)
     if limit.autocorrelation == "block_permutation":
         return one.null.permutation_p_value(number.value) if one.null is not None else NAN
+    return effective_p_value(one)
+
+
+def effective_p_value(one: Measured) -> float:
+    """The method's own p-value, for as many rows as the autocorrelated ones are worth."""
+    from scipy.stats import chi2
+
+    number = one.number
+    if one.design_effect <= 1.05 or number.p_value != number.p_value:
+        return number.p_value
+    if one.method == "kolmogorov_smirnov":
+        return ks_limiting_p_value(number.value, one.n_reference / one.design_effect, number.n_rows / one.design_effect)
+    if one.method == "chi2":
+        freedom = max(1, one.n_categories - 1)
+        return float(chi2.sf(chi2.isf(number.p_value, freedom) / one.design_effect, freedom))
     return number.p_value
 
 
@@ -167,8 +200,9 @@ def _line(
     deviation = number.standard_error
     if deviation != deviation and one.null is not None:
         deviation = one.null.deviation(number.n_rows)
+    shown = number.p_value if number.p_value == number.p_value else p_value
     return {
-        "value": number.value, "standard_error": deviation, "effect": number.effect, "p_value": p_value, "adjusted_p_value": after,
+        "value": number.value, "standard_error": deviation, "effect": number.effect, "p_value": shown, "adjusted_p_value": after,
         "lower_limit": bounds[0], "upper_limit": bounds[1], "breach": bool(breach), "reason": reason,
     }  # fmt: skip
 
@@ -179,7 +213,7 @@ def raw_alarm_share(policy: MonitoredModel, columns: "Sequence[FittedColumn]", u
     Args:
         policy: declares the methods and ``alpha``.
         columns: fitted on the reference.
-        usual: rows a chunk usually holds.
+        usual: rows a chunk usually holds; a reference of few chunks holds smaller stretches only.
 
     Returns:
         Share of left-out stretches of the reference on which any number of any feature alarms, and how many stretches there are.
@@ -196,7 +230,8 @@ def raw_alarm_share(policy: MonitoredModel, columns: "Sequence[FittedColumn]", u
         plain = column.plain()
         n_categories = len(plain.counts) if isinstance(plain, Categories) else 0
         for method, null in column.nulls[REFERENCE].items():
-            critical = critical_value(method, policy.drift.limit.alpha, plain.total, usual, n_categories, 1.0)
+            size = null.sizes[-1] if null.is_known else usual
+            critical = critical_value(method, policy.drift.limit.alpha, plain.total, size, n_categories, 1.0)
             if critical == critical and null.values:
                 alarms.append(np.asarray(null.values) > critical)
     blocks = min((len(flags) for flags in alarms), default=0)

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 #: Gives the chunk's finite values in ``(low, high]``, ascending ``(n,)``.
 Take = "Callable[[float, float], np.ndarray]"
 
+#: Up to this many rows on either side the Kolmogorov-Smirnov p-value is counted exactly, as scipy does.
+EXACT_ROWS = 10_000
 #: A share of zero is taken as this in logarithms (the custom of the population stability index).
 SMALLEST_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
 class Bins:
-    """What is fixed on the reference: ``edges`` of Doane's equal-width bins, ``deciles``, and its standard deviation."""
+    """What is fixed on the reference: ``edges`` of Doane's equal-width bins, ``deciles``, and its standard deviation.
+
+    A value on which several deciles fall (a constant, the zeros of rain) has a bin of its own: between it and the next float.
+    """
 
     edges: "np.ndarray"
     deciles: "np.ndarray"
@@ -56,7 +61,9 @@ def fit_bins(reference: Numbers) -> Bins:
     places = np.linspace(0, n - 1, 11)
     before = values[np.floor(places).astype("int64")]
     deciles = before + (values[np.ceil(places).astype("int64")] - before) * (places % 1)
-    return Bins(np.linspace(*_outer(float(low), float(high)), _doane(values, deviation) + 1), np.unique(deciles), deviation)
+    heavy = deciles[1:][deciles[1:] == deciles[:-1]]
+    edges = np.linspace(*_outer(float(low), float(high)), _doane(values, deviation) + 1)
+    return Bins(edges, np.unique(np.concatenate([deciles, np.nextafter(heavy, np.inf)])), deviation)
 
 
 def _outer(low: float, high: float) -> tuple[float, float]:
@@ -297,16 +304,16 @@ def between_numbers(
         return found
     walked = walk(reference, take, n_rows, bins, asked)
     for method in asked:
-        value = max(0.0, value_of(walked, method))
+        value = value_of(walked, method)
         effect = value if method != "wasserstein" else value / bins.deviation if bins.deviation else NAN
         found[method] = Number(value, n_rows, effect, moved=walked.ks)
     return found
 
 
 def value_of(walked: Walk, method: str) -> float:
-    """The number of one method from a walk."""
+    """The number of one method from a walk; never below 0, whatever rounding leaves."""
     if method in _EXACT:
-        return float(getattr(walked, _EXACT[method]))
+        return max(float(getattr(walked, _EXACT[method])), 0.0)
     over_deciles = method in ("psi", "kullback_leibler", "total_variation", "l_infinity")
     shares = (walked.reference_deciles, walked.chunk_deciles) if over_deciles else (walked.reference_edges, walked.chunk_edges)
     return _OVER_SHARES[method](*with_rest(*shares))
@@ -368,7 +375,7 @@ def between_categories(reference: Categories, chunk: Categories, methods: Sequen
     moved = total_variation(known / known.sum(), own / own.sum())
     for method in asked:
         value, effect, p_value = between_counts(known, own, method)
-        found[method] = Number(value, n_rows, effect, p_value, reason=told, moved=moved)
+        found[method] = Number(value, n_rows, effect, p_value, reason=told, moved=value if method == "unseen_share" else moved)
     return found
 
 
@@ -406,7 +413,7 @@ def _chi2(known: "np.ndarray", own: "np.ndarray") -> tuple[float, float, float]:
 
 
 def chi2_p_value(reference: Categories, chunk: Categories) -> tuple[float, str]:
-    """p-value of the chi-squared test after pooling categories whose expected count in the chunk is below five.
+    """p-value of the chi-squared test after pooling categories until each group is expected five times in the chunk.
 
     Returns:
         The p-value (NaN where fewer than two groups remain) and what was pooled.
@@ -421,14 +428,16 @@ def chi2_p_value(reference: Categories, chunk: Categories) -> tuple[float, str]:
     if table.shape[1] < 2 or not table.sum(axis=1).all():
         return NAN, ""
     expected = table.sum(axis=0) * table[1].sum() / table.sum()
-    rare = expected < 5
-    if not rare.any():
-        return float(chi2_contingency(table).pvalue), ""
-    pooled = np.column_stack([table[:, ~rare], table[:, rare].sum(axis=1)])
-    told = f"{int(rare.sum())} categories with an expected count below 5 are tested as one"
-    if pooled.shape[1] < 2:
+    order = np.argsort(expected, kind="stable")
+    n_rare = int((expected < 5).sum())
+    while 0 < n_rare < len(order) and expected[order[:n_rare]].sum() < 5:
+        n_rare += 1  # what is pooled has to be expected five times too
+    told = f"{n_rare} categories with an expected count below 5 are tested as one" if n_rare else ""
+    if n_rare:
+        table = np.column_stack([table[:, order[n_rare:]], table[:, order[:n_rare]].sum(axis=1)])
+    if table.shape[1] < 2:
         return NAN, told
-    return float(chi2_contingency(pooled).pvalue), told
+    return float(chi2_contingency(table).pvalue), told
 
 
 def critical_value(method: str, alpha: float, n_reference: float, n_chunk: float, n_categories: int, design_effect: float) -> float:
@@ -451,12 +460,18 @@ def ks_p_value(reference: Numbers, chunk: "np.ndarray", statistic: float) -> flo
         chunk: sorted finite values ``(n,)``.
         statistic: their largest difference.
 
-    Up to 10,000 rows a side scipy counts exactly; above it uses the limiting distribution, which needs no values.
+    Up to 10,000 rows a side scipy counts exactly; above it, and for the parts of rows of a mixture, the limiting distribution
+    is used, which needs no values.
     """
+    import warnings
+
     from scipy import stats
 
-    if max(reference.total, len(chunk)) <= 10_000:
-        return float(stats.ks_2samp(reference.expanded(), chunk).pvalue)
+    is_whole = all(part.mass is None or (part.mass % 1 == 0).all() for part in reference.parts)
+    if is_whole and max(reference.total, len(chunk)) <= EXACT_ROWS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # where counting fails scipy says so and takes the limiting distribution itself
+            return float(stats.ks_2samp(reference.expanded(), chunk).pvalue)
     return ks_limiting_p_value(statistic, reference.total, len(chunk))
 
 

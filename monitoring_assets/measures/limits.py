@@ -26,7 +26,9 @@ class Null:
 
     Blocks keep what makes neighbouring rows alike, so the null holds on autocorrelated data. ``u = value ** power`` is near
     normal; a new chunk's ``u`` then follows Student's t around the blocks' mean, wider by ``sqrt(1 + 1 / blocks)``: the fewer
-    the reference chunks, the wider the limit.
+    the reference chunks, the wider the limit. Where heavy tails leave ``u`` skewed, its distance from the mean is bent to
+    normal first. What the reference never or hardly showed is not called impossible: a p-value is at least the chance that
+    so many rows differ although none of the reference's did.
 
     Attributes:
         sizes: rows of a block, ascending ``(k,)``.
@@ -37,9 +39,10 @@ class Null:
         power: exponent of ``u``: an eighth for squared numbers, a quarter for distances, one for those that may fall either way.
         is_two_sided: whether a value can also be too small.
         n_reference: rows of the reference, for numbers that never moved in it.
+        skewness: of ``u`` over all sizes where positive; 0 for two-sided numbers.
 
     Source: Hahn & Meeker (1991), Statistical Intervals, prediction interval of one further observation; Wilson & Hilferty (1931) for powers
-    that make chi-squared-like numbers normal.
+    that make chi-squared-like numbers normal, and for bending the skewed ones.
     """
 
     sizes: tuple[float, ...]
@@ -50,6 +53,7 @@ class Null:
     power: float
     is_two_sided: bool
     n_reference: float
+    skewness: float = 0.0
 
     @property
     def is_known(self) -> bool:
@@ -71,7 +75,8 @@ class Null:
         if (
             place < sizes[0] and not self.is_two_sided
         ):  # as it grew from the second smallest block to the smallest, at least as a sampling error
-            slope = (np.log(self.centres[0] / self.centres[1]) / (sizes[1] - sizes[0])) if len(sizes) > 1 and self.centres[1] > 0 else 0.0
+            is_sloped = len(sizes) > 1 and self.centres[0] > 0 and self.centres[1] > 0
+            slope = np.log(self.centres[0] / self.centres[1]) / (sizes[1] - sizes[0]) if is_sloped else 0.0
             grown = float(np.exp((sizes[0] - place) * max(slope, self.power / 2)))
             centre, spread = centre * grown, spread * grown
         return centre, spread, int(self.blocks[int(np.searchsorted(sizes, place).clip(0, len(sizes) - 1))])
@@ -82,20 +87,20 @@ class Null:
         Args:
             value: the number.
             n_rows: rows it was measured on.
-            moved: how many rows must have changed for it; used where the number never moved on the reference.
+            moved: how many rows must have changed for it.
         """
         import numpy as np
         from scipy import stats
 
         if not self.is_known or value != value:
             return NAN
+        by_rows = float(self._rows(n_rows).sf(np.ceil(moved - 1e-9) - 1)) if moved > 0 else 1.0
         if not self.has_moved:
-            share = stats.betabinom(int(n_rows), 0.5, self.n_reference + 0.5)
-            return float(share.sf(np.ceil(moved - 1e-9) - 1)) if moved > 0 else 1.0
+            return by_rows
         centre, spread, blocks = self.at(n_rows)
-        distance = (max(value, 0.0) ** self.power - centre) / (max(spread, 1e-12) * np.sqrt(1 + 1 / blocks))
+        distance = self._straightened((max(value, 0.0) ** self.power - centre) / max(spread, 1e-12)) / np.sqrt(1 + 1 / blocks)
         upper = float(stats.t.sf(distance, blocks - 1))
-        return 2 * min(upper, 1 - upper) if self.is_two_sided else upper
+        return 2 * min(upper, 1 - upper) if self.is_two_sided else max(upper, by_rows)
 
     def limits(self, rate: float, n_rows: float) -> tuple[float, float]:
         """Lower and upper limit that a chunk of ``n_rows`` without drift breaks with chance ``rate``; NaN on a side without one."""
@@ -105,11 +110,36 @@ class Null:
         if not self.is_known:
             return NAN, NAN
         if not self.has_moved:
-            return NAN, float(stats.betabinom(int(n_rows), 0.5, self.n_reference + 0.5).isf(rate)) / max(n_rows, 1.0)
+            return NAN, self.share_limit(rate, n_rows)
         centre, spread, blocks = self.at(n_rows)
-        reach = float(stats.t.isf(rate / 2 if self.is_two_sided else rate, blocks - 1)) * spread * float(np.sqrt(1 + 1 / blocks))
+        distance = float(stats.t.isf(rate / 2 if self.is_two_sided else rate, blocks - 1) * np.sqrt(1 + 1 / blocks))
+        reach = self._bent(distance) * spread
         lower = max(centre - reach, 0.0) ** (1 / self.power) if self.is_two_sided else NAN
         return lower, float(centre + reach) ** (1 / self.power)
+
+    def share_limit(self, rate: float, n_rows: float) -> float:
+        """Share of a chunk's rows that differ with chance ``rate`` although no row of the reference did."""
+        return float(self._rows(n_rows).isf(rate)) / max(n_rows, 1.0)
+
+    def _rows(self, n_rows: float) -> Any:
+        """How many of ``n_rows`` differ where none of the reference's rows did; Jeffreys' prior."""
+        from scipy import stats
+
+        return stats.betabinom(int(n_rows), 0.5, self.n_reference + 0.5)
+
+    def _straightened(self, distance: float) -> float:
+        """A distance in standard deviations of the skewed ``u`` as one of a normal number."""
+        import numpy as np
+
+        if self.skewness < 1e-6:
+            return distance
+        return float(6 / self.skewness * (np.cbrt(max(1 + self.skewness * distance / 2, 0.0)) - 1) + self.skewness / 6)
+
+    def _bent(self, distance: float) -> float:
+        """The reverse of ``_straightened``."""
+        if self.skewness < 1e-6:
+            return distance
+        return 2 / self.skewness * (max((distance - self.skewness / 6) * self.skewness / 6 + 1, 0.0) ** 3 - 1)
 
     def deviation(self, n_rows: float) -> float:
         """Standard error: how far the number strays in a chunk of ``n_rows`` without drift."""
@@ -153,6 +183,8 @@ def fit_null(samples: "dict[int, list[float]]", *, power: float, is_two_sided: b
         if len(values) >= FEWEST_BLOCKS:
             kept[size] = values
     moved = {size: np.maximum(values, 0.0) ** power for size, values in kept.items()}
+    scored = [(u - u.mean()) / u.std() for u in moved.values() if u.std() > 0]
+    skewness = 0.0 if is_two_sided or not scored else max(0.0, float((np.concatenate(scored) ** 3).mean()))
     return Null(
         tuple(float(size) for size in kept),
         tuple(float(u.mean()) for u in moved.values()),
@@ -162,6 +194,7 @@ def fit_null(samples: "dict[int, list[float]]", *, power: float, is_two_sided: b
         power,
         is_two_sided,
         float(n_reference),
+        skewness,
     )
 
 

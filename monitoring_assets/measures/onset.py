@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from resources.vocabulary import Task
+
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ def row_losses(y_true: "np.ndarray", prediction: "np.ndarray", *, is_probability
         return np.abs(y_true - prediction)
     clipped = np.clip(prediction, 0.01, 0.99)
     return -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
+
+
+def losses_of(task: Task, rows: "pd.DataFrame") -> "np.ndarray":
+    """Loss of each row ``(n_rows,)`` with ``y_true`` and predictions."""
+    is_binary = task is Task.BINARY_CLASSIFICATION
+    predicted = rows["y_pred_proba" if is_binary else "y_pred"].to_numpy(dtype="float64")
+    return row_losses(rows["y_true"].to_numpy(dtype="float64"), predicted, is_probability=is_binary)
 
 
 def strangeness(reference: "np.ndarray", rows: "np.ndarray") -> "np.ndarray":

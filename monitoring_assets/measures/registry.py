@@ -147,6 +147,15 @@ METRICS = {
         Metric("mape", Task.REGRESSION, -1, "Mean absolute error as a share of the outcome."),
     )
 }
+#: Streaming detectors over the losses of rows in time order; ``sequential.py`` calibrates and runs them.
+DETECTORS = {
+    "cusum": "Two-sided cumulative sum of standardised losses beyond half a standard deviation (Page, 1954).",
+    "cusum_absolute": "Cumulative sum of absolute standardised losses: a change of scale (Page, 1954).",
+    "page_hinkley": "Page-Hinkley test of the mean (River).",
+    "adwin": "Adaptive windowing: two parts of the window differ in their mean (Bifet & Gavaldà, 2007; River).",
+    "hddm_w": "Hoeffding bound on weighted means (Frías-Blanco et al., 2015; River).",
+    "kswin": "Kolmogorov-Smirnov test of a sliding window against the rows before it (Raab et al., 2020; River).",
+}
 ESTIMATORS = {"cbpe": Task.BINARY_CLASSIFICATION, "dle": Task.REGRESSION}
 
 

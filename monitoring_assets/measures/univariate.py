@@ -294,7 +294,7 @@ class _Sampler:
         if not column.is_numeric:
             assert isinstance(self.plain, Categories)  # noqa: S101 - a categorical column was summarized
             self.names = {name: place for place, name in enumerate(self.plain.counts)}
-            texts = pd.Series(values)
+            texts = pd.Series(values).reset_index(drop=True)
             known = texts.dropna().astype(str).map(self.names)
             self.codes = known.reindex(texts.index).fillna(-1).astype("int64").to_numpy()
 
@@ -378,7 +378,7 @@ class _Sampler:
         if len(own) and self.column.bins is not None and asked:
             walked = distances.walk(reference, distances.slices_of(own), len(own), self.column.bins, asked)
             walked = distances.left_out(walked, ratio)
-            found |= {name: max(0.0, distances.value_of(walked, name)) for name in asked}
+            found |= {name: distances.value_of(walked, name) for name in asked}
         return found
 
     def _categories_left_out(self, block: slice, reference: Summary, ratio: float) -> dict[str, float]:
@@ -498,14 +498,11 @@ def _numeric_measure(
             return {name: refused("got no finite value in the reference; expected at least one", n_rows) for name in methods}
         found = distances.between_numbers(reference, take, n_rows, n_missing, column.bins, list(methods))
         number = found.get("kolmogorov_smirnov")
-        if number is not None and number.value == number.value and policy.drift.limit.rule == "p_value":
-            if policy.drift.limit.autocorrelation == "effective_sample_size":
-                sizes = (reference.total / column.design_effect, n_rows / column.design_effect)
-                p_value = distances.ks_limiting_p_value(number.value, *sizes) if column.design_effect > 1.05 else None
-            else:
-                p_value = None
-            if p_value is None:
+        if number is not None and number.value == number.value:
+            if max(reference.total, n_rows) <= distances.EXACT_ROWS:
                 p_value = distances.ks_p_value(reference, take(-np.inf, np.inf), number.value)
+            else:
+                p_value = distances.ks_limiting_p_value(number.value, reference.total, n_rows)
             found["kolmogorov_smirnov"] = replace(number, p_value=p_value)
         return found
 
@@ -514,16 +511,11 @@ def _numeric_measure(
 
 def _categorical_measure(policy: MonitoredModel, column: FittedColumn, own: Categories) -> Measure:
     def measure(reference: Summary) -> dict[str, Number]:
-        from scipy.stats import chi2
-
         assert isinstance(reference, Categories)  # noqa: S101
         found = distances.between_categories(reference, own, list(methods_of(policy, False)))
         number = found.get("chi2")
-        if number is not None and number.value == number.value and policy.drift.limit.rule == "p_value":
+        if number is not None and number.value == number.value:
             p_value, told = distances.chi2_p_value(reference, own)
-            if policy.drift.limit.autocorrelation == "effective_sample_size" and column.design_effect > 1.05 and p_value == p_value:
-                freedom = max(1, len(reference.counts) - 1)
-                p_value = float(chi2.sf(chi2.isf(p_value, freedom) / column.design_effect, freedom))
             found["chi2"] = replace(number, p_value=p_value, reason="; ".join(part for part in (number.reason, told) if part))
         return found
 

@@ -1,0 +1,196 @@
+"""Run one of ``examples/`` through the ordinary platform and check what its README promises.
+
+Belongs here: the lake of its own, running schedules and sensors, collecting checks. Does not: anything an example says.
+"""
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from plumbline.driver import Driver
+from resources import tables
+from resources.catalogue import load_catalogue
+from resources.names import job_name, key
+from resources.policy import MonitoredModel
+from resources.settings import PROJECT, Settings
+from resources.vocabulary import Check, Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES = PROJECT / "examples"
+#: From this many seeds on a rate is pooled and held to its bound without allowance for chance.
+_MANY_SEEDS = 20
+_MODULE, _DECLARATION = "example.py", "model.yaml"
+
+
+class UnknownExampleError(LookupError):
+    """There is no example of that name."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise of an example: whether it held, the figure that says so, and on which share of seeds it must hold.
+
+    A promise about a rate also gives ``hits`` out of ``trials`` and the ``bound``: over twenty seeds and more the pooled rate decides.
+    """
+
+    name: str
+    is_held: bool
+    figure: str
+    share: float = 1.0
+    hits: int = 0
+    trials: int = 0
+    bound: float = 1.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an example's checks may look at once the platform has come to rest."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    seed: int
+    is_null_twin: bool
+    policies: dict[str, MonitoredModel] = field(default_factory=dict)
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, str], "pd.DataFrame"]:
+        return {}
+
+    def table(self, model: str, table: tables.Table) -> "pd.DataFrame":
+        """A table of the lake, sorted by chunk."""
+        if (model, table.name) not in self._tables:
+            self._tables[model, table.name] = self.settings.lake.read(model, table).sort_values("chunk", kind="stable", ignore_index=True)
+        return self._tables[model, table.name]
+
+    def measurements(self, model: str) -> "pd.DataFrame":
+        """Everything measured on ``model``."""
+        return self.table(model, tables.MEASUREMENTS)
+
+    def failed(self, model: str, stage: Stage, check: Check) -> list[str]:
+        """Chunks on which a check's newest evaluation failed, oldest first, as the Dagster UI shows them."""
+        history = self.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(key(self.policies[model], stage), str(check)), limit=100_000
+        )
+        newest: dict[str, bool] = {}
+        for record in history:  # newest first
+            evaluation = record.event.dagster_event.asset_check_evaluation_data if record.event and record.event.dagster_event else None
+            if evaluation is not None and evaluation.partition is not None:
+                newest.setdefault(str(evaluation.partition), evaluation.passed)
+        return sorted(chunk for chunk, is_passed in newest.items() if not is_passed)
+
+    def metadata(self, model: str, stage: Stage, chunk: str) -> dict[str, Any]:
+        """Metadata of the newest materialization of a stage for ``chunk``."""
+        asked = dg.AssetRecordsFilter(asset_key=key(self.policies[model], stage), asset_partitions=[chunk])
+        records = self.instance.fetch_materializations(asked, limit=1).records
+        made = records[0].asset_materialization if records else None
+        return {name: value.value for name, value in made.metadata.items()} if made else {}
+
+    def run_again(self, model: str, chunk: str) -> None:
+        """Monitor ``chunk`` once more, as a person would from the UI."""
+        from monitoring_assets.definitions import build_defs
+
+        job = build_defs(self.settings).resolve_job_def(job_name(self.policies[model], "monitor"))
+        job.execute_in_process(instance=self.instance, partition_key=chunk, raise_on_error=False)
+        self._tables.clear()
+
+
+def names() -> list[str]:
+    """Examples there are."""
+    return sorted(path.parent.name for path in EXAMPLES.glob(f"*/{_MODULE}"))
+
+
+def load(name: str) -> ModuleType:
+    """The module of an example: ``END``, ``simulate(folder, seed, is_null_twin)`` and ``checks(seen)``.
+
+    Raises:
+        UnknownExampleError: for a name that is none, with those there are.
+    """
+    if name not in names():
+        raise UnknownExampleError(f"got example {name!r}; expected one of {', '.join(names())}")
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / name / _MODULE)
+    assert spec is not None  # noqa: S101 - the file was just listed
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_example(name: str, seed: int, is_null_twin: bool, home: Path, on_run: Callable[[str, str], None]) -> list[Finding]:
+    """Simulate, run the platform until nothing is left to do, and check.
+
+    Args:
+        name: of the example.
+        seed: of the simulator.
+        is_null_twin: the same data without the fault.
+        home: empty folder for the declaration, the log, lake and registry.
+        on_run: told job and partition before each run.
+    """
+    example = load(name)
+    models = home / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    (models / f"{name}.yaml").write_text((EXAMPLES / name / _DECLARATION).read_text(encoding="utf-8"), encoding="utf-8")
+    example.simulate(models, seed, is_null_twin)
+    settings = Settings.of(home, models)
+    policies = {one.policy.model: one.policy for one in load_catalogue(models)}
+    with dg.DagsterInstance.ephemeral() as instance:
+        driver = Driver(settings, instance, list(policies))
+        driver.run_schedules(example.END, on_run)
+        driver.run_until_idle(on_run)
+        found = example.checks(Seen(settings, instance, seed, is_null_twin, policies))
+        return [replace(one, is_held=bool(one.is_held)) for one in found]  # numpy's truth is no JSON
+
+
+def temporary_home(name: str) -> Path:
+    """A fresh folder for one run."""
+    return Path(tempfile.mkdtemp(prefix=f"plumbline-{name}-"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One check over all seeds."""
+
+    name: str
+    is_held: bool
+    held: int
+    seeds: int
+    share: float
+    figures: Sequence[str]
+
+
+def over_seeds(findings: Sequence[Sequence[Finding]]) -> list[Line]:
+    """Each check over all seeds; it holds where it held on at least its share of them."""
+    lines = []
+    for first in findings[0]:
+        own = [one for found in findings for one in found if one.name == first.name]
+        held = sum(one.is_held for one in own)
+        lines.append(
+            Line(first.name, held >= first.share * len(findings) - 1e-9, held, len(findings), first.share, [one.figure for one in own])
+        )
+    return lines
+
+
+def write_checks(path: Path, name: str, seeds: Sequence[int], is_null_twin: bool, lines: Sequence[Line]) -> None:
+    """Write ``checks.json``."""
+    plain = [
+        {
+            "check": one.name,
+            "holds": one.is_held,
+            "held_on": one.held,
+            "seeds": one.seeds,
+            "required_share": one.share,
+            "figures": list(one.figures),
+        }
+        for one in lines
+    ]
+    told = {"example": name, "seeds": list(seeds), "null_twin": is_null_twin, "checks": plain}
+    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
