@@ -80,9 +80,11 @@ def measure_chunk(policy: MonitoredModel, profile: "DriftProfile", one: ChunkRow
 def rule_in_words(policy: MonitoredModel) -> str:
     """How limits are set, and how often they may alarm without drift."""
     limit = policy.drift.limit
-    correction = {"none": "not corrected for looking at many numbers"}.get(
-        limit.correction, f"corrected over all numbers ({limit.correction})"
-    )
+    correction = {
+        "none": "not corrected for looking at many numbers",
+        "bonferroni": "over all its numbers together, by Bonferroni",
+        "benjamini_hochberg": "false ones among its alarms, by Benjamini and Hochberg",
+    }[limit.correction]
     return {
         "calibrated": f"Limits are calibrated on the reference for a chunk of this size: without drift the check fails on at most {limit.false_alarms:.1%} of "
         f"chunks ({correction}).",

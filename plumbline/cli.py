@@ -259,10 +259,15 @@ def rollback(
 
 @app.command()
 def schema() -> None:
-    """Write the JSON Schema of a declaration for editors, and the table of its fields."""
+    """Write the JSON Schema of a declaration for editors, the table of its fields and the table of methods."""
+    from monitoring_assets.measures.registry import methods_table
     from resources.catalogue import declaration_table, json_schema
 
-    for file, text in ((PROJECT / "models" / "schema.json", json_schema()), (PROJECT / "docs" / "declaration.md", declaration_table())):
+    for file, text in (
+        (PROJECT / "models" / "schema.json", json_schema()),
+        (PROJECT / "docs" / "declaration.md", declaration_table()),
+        (PROJECT / "docs" / "methods.md", methods_table()),
+    ):
         file.write_text(text, encoding="utf-8")
         console.print(f"written: {file.relative_to(PROJECT)}")
 

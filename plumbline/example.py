@@ -173,9 +173,12 @@ def over_seeds(findings: Sequence[Sequence[Finding]]) -> list[Line]:
     for first in findings[0]:
         own = [one for found in findings for one in found if one.name == first.name]
         held = sum(one.is_held for one in own)
-        lines.append(
-            Line(first.name, held >= first.share * len(findings) - 1e-9, held, len(findings), first.share, [one.figure for one in own])
-        )
+        is_held, figures = held >= first.share * len(findings) - 1e-9, [one.figure for one in own]
+        trials = sum(one.trials for one in own)
+        if trials and len(findings) >= _MANY_SEEDS:
+            rate = sum(one.hits for one in own) / trials
+            is_held, figures = rate <= first.bound, [f"{rate:.2%} of {trials} (bound {first.bound:.0%})", *figures]
+        lines.append(Line(first.name, is_held, held, len(findings), first.share, figures))
     return lines
 
 

@@ -312,3 +312,9 @@ def test_the_shipped_declarations_fit_the_schema_for_editors(file: Path):
 def test_the_schema_for_editors_refuses_an_unknown_key():
     with pytest.raises(jsonschema.ValidationError, match="retrian"):
         jsonschema.validate(as_json(yaml.safe_load(VALID + "retrian: {}\n")), json.loads(json_schema()))
+
+
+def test_the_committed_table_of_methods_is_fresh():
+    from monitoring_assets.measures.registry import methods_table
+
+    assert (MODELS.parent / "docs" / "methods.md").read_text(encoding="utf-8") == methods_table()

@@ -1,0 +1,47 @@
+"""Every example keeps its promises, with its fault and without."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from plumbline.cli import app
+from plumbline.example import Finding, names, over_seeds, run_example
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # third-party warnings; our own are errors in every other test
+@pytest.mark.parametrize("is_null_twin", [False, True], ids=["fault", "null_twin"])
+@pytest.mark.parametrize("name", names())
+def test_the_example_keeps_its_promises(name, is_null_twin, tmp_path):
+    found = run_example(name, 0, is_null_twin, tmp_path, lambda job, chunk: None)
+    assert len(found) >= 4
+    assert [one for one in found if not one.is_held] == []
+    pages = list((tmp_path / "reports").rglob("*.html"))
+    assert pages
+    assert max(page.stat().st_size for page in pages) <= 1_000_000
+
+
+def test_every_example_has_a_readme_that_names_its_command():
+    from plumbline.example import EXAMPLES
+
+    assert {"temperature_sensor", "customer_churn"} <= set(names())
+    for name in names():
+        assert f"plumbline example {name} --null-twin" in " ".join((EXAMPLES / name / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_an_unknown_example_is_answered_with_those_there_are():
+    done = CliRunner().invoke(app, ["example", "temperature"])
+    assert done.exit_code == 1
+    assert "got example 'temperature'; expected one of" in done.stdout
+
+
+def test_a_promise_must_hold_on_its_share_of_seeds_and_a_rate_is_pooled():
+    sure, likely = Finding("sure", True, "1"), Finding("likely", False, "2", share=0.95)
+    assert [line.is_held for line in over_seeds([[sure, likely]])] == [True, False]
+    mostly = [[sure, Finding("likely", seed > 0, "2", share=0.95)] for seed in range(20)]
+    assert [(line.held, line.is_held) for line in over_seeds(mostly)] == [(20, True), (19, True)]
+    rates = [[Finding("rate", True, "", 0.0, hits, 10, 0.05)] for hits in [1] * 11 + [0] * 9]
+    assert not over_seeds(rates)[0].is_held
+    assert over_seeds(rates[2:] + rates[-2:])[0].is_held
+    assert json.dumps([line.figures for line in over_seeds(rates)])
