@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from monitoring_assets.measures.univariate import FittedColumn, Measured
     from resources.policy import MonitoredModel
 
-ROWS = 250  # of a chunk
+ROWS = 300  # of a chunk
 LONG_SEASON, RAMP = 20, 10  # chunks
 RATE = 0.01
 KINDS = {
@@ -393,17 +393,18 @@ def _power_table(rates: Mapping[Key, Rate]) -> str:
     return _markdown(["method", *CHANGES.values()], [row for row in rows if any(row[1:])])
 
 
-def _excesses(rates: Mapping[Key, Rate]) -> str:
+def _list(rates: Mapping[Key, Rate], is_told: Callable[[Rate], bool]) -> str:
+    """The situations without drift of which ``is_told`` says so, by method."""
     told = []
     for name in _order(rates):
         if name in (STD, RAW):
             continue
         own = [
             f"{KINDS[kind]}, {reference} reference chunks{'' if size == 1.0 else ', half-sized chunks'}: {1000 * rate.share:.0f} ± {1000 * rate.error:.0f}"
-            for (method, kind, reference, size, change, _), rate in rates.items() if method == name and not change and rate.exceeds
+            for (method, kind, reference, size, change, _), rate in rates.items() if method == name and not change and is_told(rate)
         ]  # fmt: skip
         if own:
-            told.append(f"- `{name}`: {'; '.join(own)}.")
+            told.append(f"- `{name}`: {'; '.join(sorted(own))}.")
     return "\n".join(told) or "None."
 
 
@@ -424,7 +425,14 @@ corrected for the number of features nor for autocorrelation; without drift thes
 
 ## Above the stated rate
 
-{_excesses(rates)}
+More than two standard errors above it:
+
+{_list(rates, lambda rate: rate.exceeds)}
+
+At least twice the stated rate, but within two standard errors of it. Where the error is about as large as the rate, a few
+references alarm on most of their chunks and the others hardly at all.
+
+{_list(rates, lambda rate: not rate.exceeds and rate.share >= 2 * RATE)}
 
 A season of {LONG_SEASON} chunks is fully seen by 40 reference chunks and half seen by 10: there the chunks do lie outside the reference, and an alarm is right
 as a statement about it. Declare `drift.season`, or a reference of whole cycles. With many cells, one in forty is expected to be bold by chance alone.

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from monitoring_assets.measures.distribution import Categories
+from monitoring_assets.measures.distribution import LARGEST, Categories, Part, ascending
 from monitoring_assets.measures.univariate import Counts
 from resources.log_source import quote
 
 if TYPE_CHECKING:
     import duckdb
-    import numpy as np
     import pandas as pd
 
 #: From this many rows on, ``engine: auto`` leaves a chunk in DuckDB.
@@ -68,23 +67,26 @@ class DuckRows:
         asked = []
         for name, (low, high) in columns.items():
             own = quote(name)
-            asked += [f"count(*) FILTER (isfinite({own}))", f"count(*) FILTER (isfinite({own}) AND NOT ({_within(own, low, high)}))"]
+            asked += [f"count(*) FILTER ({_finite(own)})", f"count(*) FILTER ({_finite(own)} AND NOT ({_within(own, low, high)}))"]
         found = self._one(", ".join(["count(*)", *asked]))
         total, pairs = found[0], zip(found[1::2], found[2::2], strict=True)
         return {name: Counts(finite, total - finite, outside) for name, (finite, outside) in zip(columns, pairs, strict=True)}
 
-    def take(self, column: str, low: float, high: float) -> "Callable[[float, float], np.ndarray]":
-        """See ``univariate.Rows``; one scan of one column a range."""
+    def take(self, column: str, low: float, high: float, has_ties: bool) -> "Callable[[float, float], Part]":
+        """See ``univariate.Rows``; one scan of one column a range. Columns with ties are counted where they are."""
         own = quote(column)
 
-        def values(above: float, upto: float) -> "np.ndarray":
+        def values(above: float, upto: float) -> Part:
             import numpy as np
 
-            condition = f"isfinite({own}) AND {_within(own, low, high)} AND {_over(own, above)} AND {_within(own, -np.inf, upto)}"
-            found = self._select(f"{own} AS value", condition).fetchnumpy()["value"]
-            result = np.array(found.filled(np.nan) if np.ma.isMaskedArray(found) else found, dtype="float64")
+            condition = f"{_finite(own)} AND {_within(own, low, high)} AND {_over(own, above)} AND {_within(own, -np.inf, upto)}"
+            if has_ties:
+                found = self._select(f"{own}::DOUBLE AS value, count(*)::DOUBLE AS mass", f"{condition} GROUP BY 1 ORDER BY 1").fetchnumpy()
+                mass = np.ma.getdata(found["mass"])
+                return Part(np.ma.getdata(found["value"]), None if (mass == 1.0).all() else mass)
+            result = np.ma.getdata(self._select(f"{own}::DOUBLE AS value", condition).fetchnumpy()["value"])
             result.sort()
-            return result
+            return ascending(result)
 
         return values
 
@@ -120,6 +122,11 @@ class DuckRows:
         share = max(1, self.n_rows // SAMPLE)
         listed = ", ".join(quote(name) for name in columns)
         return self._select(listed, f"hash(prediction_id) % {share} = 0").df()
+
+
+def _finite(column: str) -> str:
+    """As ``distribution.finite``; NaN compares as larger than every number."""
+    return f"abs({column}) <= {LARGEST!r}::DOUBLE"
 
 
 def _within(column: str, low: float, high: float) -> str:

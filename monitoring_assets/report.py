@@ -169,12 +169,16 @@ def _number_shape(known: Any, one: ChunkRows, name: str) -> "Shape":
 
     from monitoring_assets.page import Shape
 
-    values = known.expanded()
-    low, high = values[int(0.005 * (len(values) - 1))], values[int(np.ceil(0.995 * (len(values) - 1)))]
+    n = known.total
+    low, high = known.at(np.array([int(0.005 * (n - 1)), int(np.ceil(0.995 * (n - 1)))], dtype="float64"))
     inner = np.linspace(low, high if high > low else low + 1.0, _BINS - 1)
     edges = np.concatenate([[-np.inf], inner, [np.inf]])
-    own = one.rows.take(name, -np.inf, np.inf)(-np.inf, np.inf)
-    sides = [np.diff(np.searchsorted(side, edges, "left")) / max(1, len(side)) for side in (values, own)]
+    own = one.rows.take(name, -np.inf, np.inf, has_ties=known.parts[0].mass is not None)(-np.inf, np.inf)
+    sides = [
+        np.sum([np.diff(part.below(np.asarray(np.searchsorted(part.values, edges, "left")))) for part in parts], axis=0)
+        for parts in (known.parts, [own])
+    ]
+    sides = [side / max(1.0, side.sum()) for side in sides]
     return Shape(tuple(edges.tolist()), tuple(sides[0].tolist()), tuple(sides[1].tolist()))
 
 

@@ -81,6 +81,11 @@ class Driver:
                     count += 1
         return count
 
+    def run_job(self, location: str, job: str, partition: str) -> bool:
+        """Run one job of a location for one partition, as a person would from the UI; returns whether it succeeded."""
+        found = self.locations[location].resolve_job_def(job)
+        return found.execute_in_process(instance=self.instance, partition_key=partition, raise_on_error=False).success
+
     def _tick(self, location: str, sensor: dg.SensorDefinition) -> list[dg.RunRequest]:
         cursor_key = f"{location}/{sensor.name}"
         resources = self.locations[location].resources or {}

@@ -58,6 +58,7 @@ class Seen:
 
     settings: Settings
     instance: dg.DagsterInstance
+    driver: Driver
     seed: int
     is_null_twin: bool
     policies: dict[str, MonitoredModel] = field(default_factory=dict)
@@ -97,10 +98,7 @@ class Seen:
 
     def run_again(self, model: str, chunk: str) -> None:
         """Monitor ``chunk`` once more, as a person would from the UI."""
-        from monitoring_assets.definitions import build_defs
-
-        job = build_defs(self.settings).resolve_job_def(job_name(self.policies[model], "monitor"))
-        job.execute_in_process(instance=self.instance, partition_key=chunk, raise_on_error=False)
+        self.driver.run_job("monitoring", job_name(self.policies[model], "monitor"), chunk)
         self._tables.clear()
 
 
@@ -146,7 +144,7 @@ def run_example(name: str, seed: int, is_null_twin: bool, home: Path, on_run: Ca
         driver = Driver(settings, instance, list(policies))
         driver.run_schedules(example.END, on_run)
         driver.run_until_idle(on_run)
-        found = example.checks(Seen(settings, instance, seed, is_null_twin, policies))
+        found = example.checks(Seen(settings, instance, driver, seed, is_null_twin, policies))
         return [replace(one, is_held=bool(one.is_held)) for one in found]  # numpy's truth is no JSON
 
 

@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.signal
 import scipy.spatial.distance
@@ -24,6 +25,7 @@ from monitoring_assets.measures.univariate import ALL, FittedColumn, FrameRows, 
 from monitoring_assets.pushdown import LARGE, DuckRows
 from resources.policy import MonitoredModel
 
+pa.set_memory_pool(pa.system_memory_pool())  # gives memory back once a column is read
 own = task()
 columns = [*own["numeric"], *own["categorical"]]
 policy = MonitoredModel.model_validate({
@@ -41,7 +43,7 @@ meter = Meter()
 
 def column_of(path: str, name: str) -> "np.ndarray | pd.Series":
     """One column in the file's order, which is that of time; texts stay a series."""
-    with meter.stage("read"), pq.ParquetFile(path) as file:
+    with meter.stage("read"), pq.ParquetFile(path, pre_buffer=False) as file:
         if name in own["categorical"]:
             return file.read(columns=[name], use_threads=False).column(name).to_pandas()
         values, at = np.empty(file.metadata.num_rows), 0
@@ -78,7 +80,7 @@ def measured(fits: list[FittedColumn], rows: "FrameRows | DuckRows", chunk: int)
 
 def duck_rows() -> DuckRows:
     with meter.stage("read"):
-        connection = duckdb.connect(config={"threads": 1, "memory_limit": "200MB"})
+        connection = duckdb.connect(config={"threads": 1, "memory_limit": "150MB"})
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"CREATE VIEW analysis AS SELECT * FROM read_parquet('{own['analysis']}')")

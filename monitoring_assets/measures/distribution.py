@@ -4,17 +4,21 @@ Belongs here: building, merging, storing and mixing summaries of numbers and of 
 (``distances.py``), where rows come from, where summaries are stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 #: Distinct values in one stored part; a part is what a measure holds in memory of a large reference at a time.
-PART = 2_000_000
+PART = 500_000
+#: Values that are worked on at a time where a part is large: their temporaries stay in the processor's cache.
+BLOCK = 65_536
+#: A larger value counts as infinite: its square would be.
+LARGEST = 1e150
 
 
 class SummaryError(ValueError):
@@ -29,26 +33,62 @@ class Part:
     mass: "np.ndarray | None" = None
 
     @cached_property
-    def cumulative(self) -> "np.ndarray":
-        """``(n_values + 1,)`` mass of the first 0, 1, 2 … values."""
+    def _cumulative(self) -> "np.ndarray":
+        import numpy as np
+
+        return np.concatenate([[0.0], np.cumsum(self.mass, dtype="float64")])
+
+    def below(self, count: "np.ndarray | int") -> Any:
+        """Mass of the first ``count`` values, for one count or many; without masses that is the count."""
         import numpy as np
 
         if self.mass is None:
-            return np.arange(len(self.values) + 1, dtype="float64")
-        return np.concatenate([[0.0], np.cumsum(self.mass, dtype="float64")])
+            return np.asarray(count, dtype="float64") if isinstance(count, np.ndarray) else float(count)
+        return self._cumulative[count]
 
-    @cached_property
-    def moment(self) -> "np.ndarray":
-        """``(n_values + 1,)`` cumulative mass times distance from the part's first value."""
+    def reaching(self, mass: "np.ndarray") -> "np.ndarray":
+        """Smallest number of first values that hold at least ``mass`` ``(k,)``; one more than there are where all do not."""
         import numpy as np
 
-        offset = self.values - self.values[:1]
-        return np.concatenate([[0.0], np.cumsum(offset if self.mass is None else offset * self.mass)])
+        if self.mass is None:
+            return np.clip(np.ceil(mass), 0, len(self.values) + 1).astype("int64")
+        return np.asarray(np.searchsorted(self._cumulative, mass, "left"))
+
+    def moments(self, counts: "np.ndarray") -> "np.ndarray":
+        """Summed mass times distance from the part's first value, of the first ``counts`` values ``(k,)``; no copy of the part is made."""
+        import numpy as np
+
+        if len(self.values) <= 4 * len(counts):
+            offset = self.values - self.values[0]
+            return np.asarray(np.concatenate([[0.0], np.cumsum(offset if self.mass is None else offset * self.mass)])[counts])
+        asked, places = np.unique(counts, return_inverse=True)
+        sums, total = np.zeros(len(asked)), 0.0
+        for start in range(0, len(self.values), BLOCK):
+            offset = self.values[start : start + BLOCK] - self.values[0]
+            if self.mass is not None:
+                offset *= self.mass[start : start + BLOCK]
+            first, last = (int(np.searchsorted(asked, edge, "right")) for edge in (start, start + len(offset)))
+            cuts = np.concatenate([[0], asked[first:last] - start, [len(offset)]])
+            pieces = np.add.reduceat(np.append(offset, 0.0), cuts[:-1]) * (np.diff(cuts) > 0)
+            within = total + np.cumsum(pieces)
+            sums[first:last] = within[:-1]
+            total = float(within[-1])
+        return np.asarray(sums[places])
+
+    def cut(self, start: int, stop: int) -> "Part":
+        """The values from ``start`` up to ``stop``; nothing is copied."""
+        return Part(self.values[start:stop], None if self.mass is None else self.mass[start:stop])
+
+    def expanded(self) -> "np.ndarray":
+        """Every value as often as it occurred, ascending; whole masses only."""
+        import numpy as np
+
+        return self.values if self.mass is None else np.repeat(self.values, self.mass.astype("int64"))
 
     @property
     def total(self) -> float:
         """Mass of the whole part."""
-        return float(self.cumulative[-1])
+        return float(len(self.values)) if self.mass is None else float(self._cumulative[-1])
 
 
 @dataclass(frozen=True)
@@ -69,11 +109,29 @@ class Numbers:
         rows = self.total + self.n_missing
         return self.n_missing / rows if rows else float("nan")
 
-    def expanded(self) -> "np.ndarray":
-        """Every value as often as it occurred, ascending ``(total,)``; whole masses only."""
+    def at(self, ranks: "np.ndarray") -> "np.ndarray":
+        """Values at ``ranks`` ``(k,)``, from 0, of all values in ascending order; whole masses only."""
         import numpy as np
 
-        pieces = [part.values if part.mass is None else np.repeat(part.values, part.mass.astype("int64")) for part in self.parts]
+        found, below = np.empty(len(ranks)), 0.0
+        for part in self.parts:
+            inside = (ranks >= below) & (ranks < below + part.total)
+            found[inside] = part.values[part.reaching(ranks[inside] - below + 1) - 1]
+            below += part.total
+        return found
+
+    def blocks(self) -> "Iterator[tuple[np.ndarray, np.ndarray | None]]":
+        """Values and masses in ascending order, a piece that fits the processor's cache at a time."""
+        for part in self.parts:
+            for start in range(0, len(part.values), BLOCK):
+                cut = slice(start, start + BLOCK)
+                yield part.values[cut], None if part.mass is None else part.mass[cut]
+
+    def expanded(self) -> "np.ndarray":
+        """Every value as often as it occurred, ascending ``(total,)``; whole masses only. Large: for small references."""
+        import numpy as np
+
+        pieces = [part.expanded() for part in self.parts]
         return np.concatenate(pieces) if pieces else np.empty(0)
 
 
@@ -103,21 +161,20 @@ def ascending(values: "np.ndarray") -> Part:
     """Turn sorted finite ``values`` ``(n,)`` into distinct values and their mass."""
     import numpy as np
 
-    if len(values) < 2:
+    if len(values) < 2 or not (values[1:] == values[:-1]).any():
         return Part(values)
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    if len(starts) == len(values):
-        return Part(values)
     return Part(values[starts], np.diff(np.concatenate([starts, [len(values)]])).astype("float64"))
 
 
 def finite(values: "np.ndarray") -> "np.ndarray":
-    """The finite ones of ``values`` ``(n,)`` as float64."""
+    """The finite ones of ``values`` ``(n,)`` as float64: within ``LARGEST`` of zero."""
     import numpy as np
 
     numbers = np.asarray(values, dtype="float64")
-    keep = np.isfinite(numbers)
-    return numbers if keep.all() else numbers[keep]
+    if not len(numbers) or max(abs(float(numbers.min())), abs(float(numbers.max()))) <= LARGEST:  # false for NaN
+        return numbers
+    return numbers[np.abs(numbers) <= LARGEST]
 
 
 def summarize_numbers(values: "np.ndarray") -> Numbers:
@@ -135,15 +192,20 @@ def summarize_numbers(values: "np.ndarray") -> Numbers:
 
 def summarize_categories(values: "pd.Series") -> Categories:
     """Summarize a categorical column ``(n_rows,)``; numbers are named as text, a missing value is no category."""
-    present = values.dropna()
-    counts = present.astype(str).value_counts()
-    return Categories({str(name): float(count) for name, count in counts.sort_index().items()}, len(values) - len(present))
+    import numpy as np
+    import pandas as pd
+
+    codes, names = pd.factorize(values, use_na_sentinel=True)
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    found: dict[str, float] = {}
+    for name, count in zip(names, counts, strict=True):  # numbers and their texts are one category
+        found[str(name)] = found.get(str(name), 0.0) + float(count)
+    return Categories({name: found[name] for name in sorted(found)}, int((codes < 0).sum()))
 
 
 def cut(part: Part) -> list[Part]:
     """Cut a part into parts of at most ``PART`` values."""
-    starts = range(0, len(part.values), PART)
-    return [Part(part.values[at : at + PART], None if part.mass is None else part.mass[at : at + PART]) for at in starts]
+    return [part.cut(start, start + PART) for start in range(0, len(part.values), PART)]
 
 
 def merge_numbers(summaries: Sequence[Numbers], weights: Sequence[float] | None = None) -> Numbers:

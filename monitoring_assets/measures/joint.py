@@ -5,13 +5,14 @@ Belongs here: what is common to all of them. Does not: their arithmetic (``multi
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures import limits
 from monitoring_assets.measures.breaches import ALL_FEATURES
 from monitoring_assets.measures.limits import Null
-from monitoring_assets.measures.multivariate import MEASURES, State
+from monitoring_assets.measures.multivariate import MEASURES, State, fit_pca_reconstruction
 from monitoring_assets.measures.registry import MULTIVARIATE
 from monitoring_assets.measures.univariate import ALL, REFERENCE, FittedColumn, Measured
 from resources.policy import MonitoredModel
@@ -57,17 +58,19 @@ def fit_joint(policy: MonitoredModel, reference: "pd.DataFrame", usual: int) -> 
         if policy.drift.limit.rule == "std":
             keys = policy.cadence.keys(reference["time"])
             values = [measure(state, own, policy.features).value for _, own in reference.groupby(keys, sort=True)]
-        null = _null(policy, method, reference, usual)
+        null = _null(policy, method, reference, usual, state)
         fitted.append(FittedJoint(method, state, null, tuple(values)))
     return fitted
 
 
-def _null(policy: MonitoredModel, method: str, reference: "pd.DataFrame", usual: int) -> Null:
-    """Blocks of each part measured against a fit on the other parts: out of sample."""
+def _null(policy: MonitoredModel, method: str, reference: "pd.DataFrame", usual: int, whole: State) -> Null:
+    """Blocks of each part measured against a fit on the other parts: out of sample, but as many components as the ``whole`` fit keeps."""
     import numpy as np
     import pandas as pd
 
     fit, measure = MEASURES[method]
+    if method == "pca_reconstruction" and len(whole.get("components", ())):
+        fit = partial(fit_pca_reconstruction, n_components=len(whole["components"]))
     entry, samples = MULTIVARIATE[method], dict[int, list[float]]()
     n_parts = min(_PARTS, len(reference) // max(1, usual))
     if policy.drift.limit.rule in ("calibrated", "quantile", "p_value") and n_parts > 1:

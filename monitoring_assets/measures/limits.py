@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MOST_BLOCKS = 200
 #: Large blocks are costly: from this many on, no more are measured than hold so many rows.
 _ENOUGH_BLOCKS, _ROWS_OF_BLOCKS = 24, 400_000
+#: The latest rows from which autocorrelation is learned.
+LOOKED_AT = 20_000
 #: Fewer blocks say nothing about what is normal.
 FEWEST_BLOCKS = 4
 
@@ -94,7 +96,7 @@ class Null:
 
         if not self.is_known or value != value:
             return NAN
-        by_rows = float(self._rows(n_rows).sf(np.ceil(moved - 1e-9) - 1)) if moved > 0 else 1.0
+        by_rows = float(stats.betabinom.sf(np.ceil(moved - 1e-9) - 1, int(n_rows), 0.5, self.n_reference + 0.5)) if moved > 0 else 1.0
         if not self.has_moved:
             return by_rows
         centre, spread, blocks = self.at(n_rows)
@@ -119,13 +121,9 @@ class Null:
 
     def share_limit(self, rate: float, n_rows: float) -> float:
         """Share of a chunk's rows that differ with chance ``rate`` although no row of the reference did."""
-        return float(self._rows(n_rows).isf(rate)) / max(n_rows, 1.0)
-
-    def _rows(self, n_rows: float) -> Any:
-        """How many of ``n_rows`` differ where none of the reference's rows did; Jeffreys' prior."""
         from scipy import stats
 
-        return stats.betabinom(int(n_rows), 0.5, self.n_reference + 0.5)
+        return float(stats.betabinom.isf(rate, int(n_rows), 0.5, self.n_reference + 0.5)) / max(n_rows, 1.0)
 
     def _straightened(self, distance: float) -> float:
         """A distance in standard deviations of the skewed ``u`` as one of a normal number."""
@@ -212,12 +210,12 @@ def block_starts(n_rows: int, size: int, most: int = MOST_BLOCKS) -> "np.ndarray
     return np.linspace(0, n_rows - size, count).astype("int64") if count else np.empty(0, dtype="int64")
 
 
-def design_effect(values: "np.ndarray", most: int = 20_000) -> float:
+def design_effect(values: "np.ndarray", most: int = LOOKED_AT) -> float:
     """How many neighbouring rows tell as much as one independent row: the integrated autocorrelation time, at least 1.
 
     Args:
         values: ``(n,)`` in time order; NaN are dropped. Ranks are used, so outliers and units do not matter.
-        most: the latest rows that are looked at.
+        most: the latest rows, of which the finite ones are looked at.
 
     Source: Geyer (1992), Practical Markov Chain Monte Carlo, initial positive sequence: sums of neighbouring autocorrelations are added until one is
     negative.
@@ -230,8 +228,8 @@ def design_effect(values: "np.ndarray", most: int = 20_000) -> float:
     from scipy.signal import fftconvolve
     from scipy.stats import rankdata
 
-    own = np.asarray(values, dtype="float64")
-    own = own[np.isfinite(own)][-most:]
+    own = np.asarray(values[-most:], dtype="float64")
+    own = own[np.isfinite(own)]
     if len(own) < 4 or own.min() == own.max():
         return 1.0
     ranks = rankdata(own) - (len(own) + 1) / 2

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 EXPLAINED = 0.65
 
 
-def fit_pca_reconstruction(reference: "pd.DataFrame", features: "Features", seed: int) -> State:
+def fit_pca_reconstruction(reference: "pd.DataFrame", features: "Features", seed: int, n_components: int | None = None) -> State:
     """Learn the encoding and the principal components that explain 65 % of the reference's variance.
 
     Args:
         reference: ``(n_reference, ...)``; fewer than two rows give a state that refuses.
         features: the columns to use.
         seed: of the decomposition, which draws nothing below 1,000 features.
+        n_components: how many to keep; those that explain 65 % if absent.
 
     Returns:
         The encoding with ``components`` ``(n_components, n_features)``, ``offset`` ``(n_features,)`` and mean and
@@ -40,7 +41,7 @@ def fit_pca_reconstruction(reference: "pd.DataFrame", features: "Features", seed
     components, offset = np.empty((0, values.shape[1])), values.mean(axis=0)
     if np.ptp(values, axis=0).any():
         with threadpool_limits(1):
-            fitted = PCA(n_components=EXPLAINED, random_state=seed).fit(values)
+            fitted = PCA(n_components=n_components or EXPLAINED, random_state=seed).fit(values)
         components, offset = fitted.components_, fitted.mean_
     state = {**state, "components": components, "offset": offset}
     errors = _errors(state, values)

@@ -94,7 +94,7 @@ NUMERIC = _by_name(
     ),
     Method(
         "cramer_von_mises", "Mean squared difference of the two distribution functions over the rows of both.", "integral of (F - G)² over pooled rows",
-        1 / 3, "none", _LEFT_OUT, "scipy.stats.cramervonmises_2samp: its statistic, without ties, is n m / (n + m) times this", 1 / 8,
+        1.0, "none", _LEFT_OUT, "scipy.stats.cramervonmises_2samp: its statistic, without ties, is n m / (n + m) times this", 1 / 8,
     ),
     *(_over_shares(name, "shares over Doane's bins of the reference", _LEFT_OUT) for name in ("jensen_shannon", "hellinger")),
     *(_over_shares(name, "shares over deciles of the reference", _LEFT_OUT) for name in ("psi", "kullback_leibler", "total_variation", "l_infinity")),

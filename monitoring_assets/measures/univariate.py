@@ -46,8 +46,8 @@ class Rows(Protocol):
     def counts(self, columns: Mapping[str, tuple[float, float]]) -> dict[str, Counts]:
         """Counts of numeric ``columns``, each with its fences; one scan for all of them."""
 
-    def take(self, column: str, low: float, high: float) -> "Callable[[float, float], np.ndarray]":
-        """Gives finite values of ``column`` within ``[low, high]`` that lie in a range, ascending."""
+    def take(self, column: str, low: float, high: float, has_ties: bool) -> distances.Take:
+        """Gives finite values of ``column`` within ``[low, high]`` that lie in a range; ``has_ties`` says whether many are equal."""
 
     def categories(self, column: str) -> Categories:
         """How often each category of ``column`` occurs."""
@@ -149,7 +149,7 @@ class FrameRows:
             found[name] = Counts(len(own), self.n_rows - len(own), int(len(own) - inside))
         return found
 
-    def take(self, column: str, low: float, high: float) -> "Callable[[float, float], np.ndarray]":
+    def take(self, column: str, low: float, high: float, has_ties: bool) -> distances.Take:
         """See ``Rows``."""
         import numpy as np
 
@@ -270,16 +270,17 @@ def fences_of(reference: Numbers) -> tuple[float, float]:
     """Where outliers begin: beyond the reference's range, and six interquartile ranges beyond its quartiles."""
     import numpy as np
 
-    values = reference.expanded()
-    low, high = values[len(values) // 4], values[min(len(values) - 1, 3 * len(values) // 4)]
+    n = int(reference.total)
+    smallest, low, high, largest = reference.at(np.array([0, n // 4, min(n - 1, 3 * n // 4), n - 1], dtype="float64"))
     reach = _FENCE * (high - low)
-    return float(np.minimum(values[0], low - reach)), float(np.maximum(values[-1], high + reach))
+    return float(min(smallest, low - reach)), float(max(largest, high + reach))
 
 
 def _categorical_design_effect(values: "pd.Series") -> float:
     """The largest design effect of the five most frequent categories."""
-    frequent = values.value_counts().index[:5]
-    return max([limits.design_effect((values == name).to_numpy(dtype="float64")) for name in frequent], default=1.0)
+    latest = values[-limits.LOOKED_AT :]
+    frequent = latest.value_counts().index[:5]
+    return max([limits.design_effect((latest == name).to_numpy(dtype="float64")) for name in frequent], default=1.0)
 
 
 class _Sampler:
@@ -490,19 +491,15 @@ def _numeric_measure(
     methods = methods_of(policy, True)
 
     def measure(reference: Summary) -> dict[str, Number]:
-        import numpy as np
 
         assert isinstance(reference, Numbers)  # noqa: S101
-        take = rows.take(column.subject, *fences)
+        take = rows.take(column.subject, *fences, has_ties=any(part.mass is not None for part in reference.parts))
         if column.bins is None:
             return {name: refused("got no finite value in the reference; expected at least one", n_rows) for name in methods}
         found = distances.between_numbers(reference, take, n_rows, n_missing, column.bins, list(methods))
         number = found.get("kolmogorov_smirnov")
         if number is not None and number.value == number.value:
-            if max(reference.total, n_rows) <= distances.EXACT_ROWS:
-                p_value = distances.ks_p_value(reference, take(-np.inf, np.inf), number.value)
-            else:
-                p_value = distances.ks_limiting_p_value(number.value, reference.total, n_rows)
+            p_value = distances.ks_p_value(reference, take, n_rows, number.value)
             found["kolmogorov_smirnov"] = replace(number, p_value=p_value)
         return found
 

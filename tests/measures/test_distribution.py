@@ -23,7 +23,9 @@ from monitoring_assets.measures.distribution import (
 #: Ties, both zeros, infinities and gaps are frequent; sums of masses are exact.
 values = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.0, np.inf, -np.inf, np.nan]), st.floats(-1e6, 1e6), st.integers(-3, 3).map(float))
 columns = st.lists(values, max_size=60).map(lambda own: np.array(own, dtype="float64"))
-texts = st.lists(st.sampled_from(["a", "b", "c", "ß", "", None]) | st.integers(0, 3), max_size=40).map(lambda own: pd.Series(own, dtype=object))
+texts = st.lists(st.sampled_from(["a", "b", "c", "ß", "", None]) | st.integers(0, 3), max_size=40).map(
+    lambda own: pd.Series(own, dtype=object)
+)
 
 
 def content(summary: distribution.Summary) -> tuple:
@@ -31,7 +33,7 @@ def content(summary: distribution.Summary) -> tuple:
     if isinstance(summary, Categories):
         return dict(summary.counts), summary.n_missing
     assert all((np.diff(part.values) > 0).all() for part in summary.parts)
-    masses = [mass for part in summary.parts for mass in np.diff(part.cumulative).tolist()]
+    masses = [mass for part in summary.parts for mass in (np.ones(len(part.values)) if part.mass is None else part.mass).tolist()]
     return [value + 0.0 for part in summary.parts for value in part.values.tolist()], masses, summary.n_missing
 
 
@@ -53,7 +55,9 @@ def test_a_summary_of_categories_is_what_pandas_counts(column: pd.Series):
     assert list(summary.counts) == sorted(summary.counts)
 
 
-@pytest.mark.parametrize(("summarize", "samples"), [(summarize_numbers, columns), (summarize_categories, texts)], ids=["numbers", "categories"])
+@pytest.mark.parametrize(
+    ("summarize", "samples"), [(summarize_numbers, columns), (summarize_categories, texts)], ids=["numbers", "categories"]
+)
 class TestMerging:
     def test_merging_is_summarizing_all_rows_in_any_order_and_grouping(self, summarize, samples):
         @given(st.lists(samples, min_size=1, max_size=5), st.randoms(use_true_random=False))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.measures.judge import Judgement, is_harmful_breach, judge
-from monitoring_assets.measures.quality import MISSING_SHARE, ROW_COUNT
+from monitoring_assets.measures.quality import MISSING_SHARE, ROW_COUNT, with_all_columns
 from resources.vocabulary import Kind, Verdict
 
 
@@ -14,10 +14,13 @@ def line(
 ) -> dict:
     outside = bool(value < lower or value > upper) if breach is None else breach
     return {
+        "chunk": "2024-01-01",
         "kind": str(kind),
         "method": method,
         "subject": subject,
         "value": value,
+        "standard_error": np.nan,
+        "n_rows": 100,
         "lower_limit": lower,
         "upper_limit": upper,
         "breach": outside,
@@ -42,7 +45,7 @@ REALIZED_NONE = line(Kind.REALIZED_PERFORMANCE, "realized", "mae", np.nan, lower
 @pytest.fixture
 def rule(declare):
     def of(*lines: dict, **overrides) -> Judgement:
-        return judge(declare(**overrides), pd.DataFrame(lines))
+        return judge(declare(**overrides), with_all_columns(pd.DataFrame(lines)))
 
     return of
 
@@ -106,6 +109,12 @@ def test_drift_with_good_realized_performance_is_harmless(rule, drift):
     judgement = rule(ROWS, REALIZED_GOOD, ESTIMATED_GOOD, drift)
     assert (judgement.verdict, judgement.is_realized) == (Verdict.COVARIATE_HARMLESS, True)
     assert judgement.evidence == [f"{drift['kind']}/{drift['method']}/{drift['subject']}"]
+
+
+def test_drift_that_does_not_decide_is_shown_and_not_judged(rule):
+    plain = {**DRIFT, "is_deciding": False}
+    assert rule(ROWS, REALIZED_GOOD, ESTIMATED_GOOD, plain).verdict == Verdict.HEALTHY
+    assert rule(ROWS, REALIZED_GOOD, ESTIMATED_GOOD, {**DRIFT, "is_deciding": True}).verdict == Verdict.COVARIATE_HARMLESS
 
 
 def test_good_realized_performance_outweighs_a_bad_estimate(rule):

@@ -1,4 +1,4 @@
-"""NannyML behind one face: its own numbers, its own limits, chunk by chunk, from the reference alone."""
+"""Performance by NannyML behind one face: its own numbers, its own limits, chunk by chunk, from the reference alone."""
 
 import warnings
 from functools import cache
@@ -7,17 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring_assets.measures.nanny import Fitted, LimitPair, components_of, fit, measure
+from monitoring_assets.measures.nanny import COMPONENTS, Fitted, LimitPair, fit, measure
+from monitoring_assets.measures.registry import COLUMNS
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind
 
 KEYS = ["chunk", "method", "subject"]
 NUMBERS = ["value", "standard_error", "lower_limit", "upper_limit"]
 TASKS = ["binary_classification", "regression"]
-COMPONENTS = ["univariate", "multivariate", "estimated", "realized"]
-KINDS = dict(
-    zip(COMPONENTS, [Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT, Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE], strict=True)
-)
+KINDS = dict(zip(COMPONENTS, [Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE], strict=True))
 
 pytestmark = pytest.mark.xdist_group("nanny")  # fits are shared within one worker
 every_task = pytest.mark.parametrize("task", TASKS)
@@ -31,7 +29,7 @@ def policy_of(task: str, std: float = 3.0) -> MonitoredModel:
             "model": "demo", "task": task, "log": {"csv": "log.csv", "time": "at", "id": "row_id"}, "outcome": {"column": "y"},
             "features": {"numeric": ["x1", "x2", "x3"], "categorical": ["kind"] if task == "binary_classification" else []},
             "reference": {"start": "2024-01-01", "end": "2024-01-13"},
-            "drift": {"limit": {"std": std}}, "performance": {"limit": {"std": std}},
+            "performance": {"limit": {"std": std}},
         }
     )  # fmt: skip
 
@@ -83,18 +81,8 @@ def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
 @every_component
 def test_a_measurement_has_chunk_number_size_and_limits(task: str, component: str):
     frame = measured(task, component, production(task))
-    assert list(frame.columns) == [
-        "chunk",
-        "kind",
-        "method",
-        "subject",
-        "value",
-        "standard_error",
-        "n_rows",
-        "lower_limit",
-        "upper_limit",
-        "breach",
-    ]
+    assert list(frame.columns) == COLUMNS
+    assert frame["is_deciding"].all()
     assert sorted(frame["chunk"].unique()) == ["2024-02-01", "2024-02-02", "2024-02-03"]
     assert set(frame["kind"]) == {str(KINDS[component])}
     assert set(frame["n_rows"]) == {150}
@@ -103,15 +91,8 @@ def test_a_measurement_has_chunk_number_size_and_limits(task: str, component: st
 
 
 @every_task
-def test_every_declared_method_and_metric_is_measured(task: str):
+def test_every_declared_metric_is_measured(task: str):
     policy = policy_of(task)
-    drift = measured(task, "univariate", production(task))
-    wanted = {(method, name) for name in policy.features.numeric for method in policy.drift.numeric}
-    wanted |= {(method, name) for name in policy.features.categorical for method in policy.drift.categorical}
-    assert set(zip(drift["method"], drift["subject"], strict=True)) == wanted
-    assert set(zip(*(measured(task, "multivariate", production(task))[name] for name in ("method", "subject")), strict=True)) == {
-        ("pca_reconstruction", "all features")
-    }
     for component, method in (("estimated", policy.estimator), ("realized", "realized")):
         frame = measured(task, component, production(task))
         assert set(zip(frame["method"], frame["subject"], strict=True)) == {(method, metric) for metric in policy.metrics}
@@ -152,15 +133,7 @@ def nannyml_directly(task: str, component: str):
         common = {"timestamp_column_name": "time", "chunk_period": "D"}
         scores = {"y_true": "y_true", "y_pred": "y_pred", "metrics": policy.metrics}
         is_binary = task == "binary_classification"
-        if component == "univariate":
-            calculator = nml.UnivariateDriftCalculator(
-                column_names=features, treat_as_categorical=policy.features.categorical, continuous_methods=policy.drift.numeric,
-                categorical_methods=policy.drift.categorical,
-                computation_params={"kolmogorov_smirnov": {}, "wasserstein": {}, "calculation_method": "exact"}, **common,
-            )  # fmt: skip
-        elif component == "multivariate":
-            calculator = nml.DataReconstructionDriftCalculator(column_names=features, **common)
-        elif component == "estimated" and is_binary:
+        if component == "estimated" and is_binary:
             calculator = nml.CBPE(y_pred_proba="y_pred_proba", problem_type="classification_binary", **scores, **common)
         elif component == "estimated":
             calculator = nml.DLE(feature_column_names=features, **scores, **common)
@@ -179,20 +152,14 @@ def nannyml_directly(task: str, component: str):
     return result[result[period] == "analysis"].sort_index(axis=1)
 
 
-def numbers_of(component: str, result: pd.DataFrame, method: str, subject: str) -> tuple[str, ...]:
-    if component == "univariate":
-        return (subject, method)
-    return next(column[:-1] for column in result.columns if column[-1] == "value") if component == "multivariate" else (subject,)
-
-
 @every_task
 @every_component
 def test_values_and_limits_are_those_of_nannyml(task: str, component: str):
     result = nannyml_directly(task, component)
     frame = measured(task, component, production(task))
     compared = 0
-    for (method, subject), own in frame.groupby(["method", "subject"]):
-        direct = result[numbers_of(component, result, method, subject)]
+    for subject, own in frame.groupby("subject"):
+        direct = result[subject]
         np.testing.assert_allclose(own["value"], direct["value"].astype(float), rtol=1e-9)
         for limit, threshold in (("lower_limit", "lower_threshold"), ("upper_limit", "upper_threshold")):
             np.testing.assert_allclose(own[limit], direct[threshold].astype(float), rtol=1e-9)
@@ -208,8 +175,7 @@ def test_a_narrower_declared_limit_narrows_every_fitted_limit(component: str):
     wide, narrow = (fitted_of("binary_classification", component, std).limits for std in (3.0, 1.0))
     assert wide.keys() == narrow.keys()
     for key in wide:
-        if key[0] in ("wasserstein", "kolmogorov_smirnov") or component != "univariate":
-            assert narrow[key].upper is None or wide[key].upper is None or narrow[key].upper < wide[key].upper
+        assert narrow[key].upper is None or wide[key].upper is None or narrow[key].upper < wide[key].upper
 
 
 def test_the_estimate_may_have_a_limit_of_its_own():
@@ -222,27 +188,21 @@ def test_the_estimate_may_have_a_limit_of_its_own():
     assert realized.limits == fitted_of("regression", "realized").limits
 
 
-FAULTS = {
-    "univariate": lambda rows: rows.assign(x3=rows["x3"] + 2.0),
-    "multivariate": lambda rows: rows.assign(x2=-rows["x2"]),
-    "realized": lambda rows: rows.assign(y_true=rows["y_true"].sample(frac=1, random_state=0).to_numpy()),
-}
+def unlearned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Outcomes no longer follow from the inputs."""
+    return rows.assign(y_true=rows["y_true"].sample(frac=1, random_state=0).to_numpy())
 
 
 @every_task
-@pytest.mark.parametrize("component", sorted(FAULTS))
-def test_a_shifted_chunk_breaches(task: str, component: str):
-    frame = measured(task, component, FAULTS[component](production(task)))
-    subject = {"univariate": "x3", "multivariate": "all features", "realized": policy_of(task).metrics[0]}[component]
-    assert frame.loc[frame["subject"] == subject, "breach"].all()
+def test_a_chunk_whose_outcomes_do_not_follow_breaches(task: str):
+    frame = measured(task, "realized", unlearned(production(task)))
+    assert frame.loc[frame["subject"] == policy_of(task).metrics[0], "breach"].all()
 
 
 @every_task
-@pytest.mark.parametrize("component", sorted(FAULTS))
-def test_null_twin_the_same_chunk_without_the_shift_does_not_breach(task: str, component: str):
-    frame = measured(task, component, production(task))
-    subject = {"univariate": "x3", "multivariate": "all features", "realized": policy_of(task).metrics[0]}[component]
-    assert not frame.loc[frame["subject"] == subject, "breach"].any()
+def test_null_twin_the_same_chunk_with_its_own_outcomes_does_not_breach(task: str):
+    frame = measured(task, "realized", production(task))
+    assert not frame.loc[frame["subject"] == policy_of(task).metrics[0], "breach"].any()
 
 
 def harder(task: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -265,14 +225,6 @@ def test_null_twin_the_estimate_of_unmoved_inputs_does_not_breach(task: str):
     assert not frame["breach"].any()
 
 
-def test_a_new_category_is_measured_and_breaches():
-    rows = production("binary_classification").assign(kind="violet")
-    frame = measured("binary_classification", "univariate", rows)
-    own = frame[(frame["subject"] == "kind") & (frame["method"] == "l_infinity")]
-    assert own["value"].tolist() == pytest.approx([1.0] * 3)
-    assert own["breach"].all()
-
-
 @every_component
 def test_missing_inputs_drop_no_chunk(component: str):
     rows = production("binary_classification").copy()
@@ -287,7 +239,7 @@ def test_missing_inputs_drop_no_chunk(component: str):
 @every_task
 def test_times_of_another_zone_are_measured_in_utc_chunks(task: str):
     moved = production(task).assign(time=production(task)["time"].dt.tz_convert("America/New_York"))
-    assert_same(measured(task, "univariate", moved), measured(task, "univariate", production(task)))
+    assert_same(measured(task, "realized", moved), measured(task, "realized", production(task)))
 
 
 def test_outcomes_of_one_class_give_no_roc_auc_and_no_breach():
@@ -307,7 +259,7 @@ def test_what_a_fit_says_about_its_reference():
 def test_neither_fitting_nor_measuring_changes_the_rows_given():
     rows = rows_of("binary_classification", 5, "2024-01-01", 12).copy()
     before = rows.copy()
-    measure(fit("univariate", policy_of("binary_classification"), rows), policy_of("binary_classification"), rows)
+    measure(fit("realized", policy_of("binary_classification"), rows), policy_of("binary_classification"), rows)
     pd.testing.assert_frame_equal(rows, before)
 
 
@@ -320,9 +272,3 @@ def test_neither_fitting_nor_measuring_changes_the_rows_given():
 )  # fmt: skip
 def test_a_limit_is_breached_only_outside(lower, upper, value: float, is_breached: bool):
     assert LimitPair(lower, upper).is_breached_by(value) is is_breached
-
-
-def test_multivariate_drift_needs_two_features_and_a_declared_method(declare):
-    assert components_of(declare()) == ["univariate", "multivariate", "estimated", "realized"]
-    assert "multivariate" not in components_of(declare(features={"numeric": ["x1"]}))
-    assert "multivariate" not in components_of(declare(drift={"multivariate": []}))

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring_assets.measures.quality import MISSING_SHARE, OUT_OF_RANGE_SHARE, ROW_COUNT, quality
+from monitoring_assets.measures.quality import (
+    FILLED,
+    MISSING_SHARE,
+    OUT_OF_RANGE_SHARE,
+    ROW_COUNT,
+    STUCK_SHARE,
+    quality,
+    stuck_exemptions,
+    stuck_share,
+    with_all_columns,
+)
+from monitoring_assets.measures.registry import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +40,7 @@ def number(frame: pd.DataFrame, method: str, subject: str, name: str = "2024-01-
 
 def test_every_chunk_has_one_line_per_number(policy):
     frame = quality(policy, pd.concat([chunk("2024-01-01"), chunk("2024-01-02")]))
-    assert list(frame.columns) == [
-        "chunk",
-        "kind",
-        "method",
-        "subject",
-        "value",
-        "standard_error",
-        "n_rows",
-        "lower_limit",
-        "upper_limit",
-        "breach",
-    ]
+    assert list(frame.columns) == COLUMNS
     expected = {(MISSING_SHARE, "x1"), (MISSING_SHARE, "x2"), (MISSING_SHARE, "kind"), (OUT_OF_RANGE_SHARE, "x1"), (ROW_COUNT, "rows")}
     for _, own in frame.groupby("chunk"):
         assert set(zip(own["method"], own["subject"], strict=True)) == expected
@@ -118,3 +118,82 @@ def test_shares_are_shares_and_a_chunk_alone_gives_the_same_numbers(policy, cell
     alone = pd.concat([quality(policy, own) for _, own in rows.groupby("chunk")])
     keys = ["chunk", "method", "subject"]
     pd.testing.assert_frame_equal(whole.sort_values(keys).reset_index(drop=True), alone.sort_values(keys).reset_index(drop=True))
+
+
+def test_lines_decided_by_their_limits_alone_are_filled_in():
+    lines = pd.DataFrame([["2024-01-01", "data_quality", "x", "y", 1.0, 0.1, 9, 0.0, 2.0, False]], columns=FILLED)
+    full = with_all_columns(lines)
+    assert list(full.columns) == COLUMNS
+    assert full.loc[0, ["segment", "compared_with", "is_deciding", "reason"]].tolist() == ["all", "reference", True, ""]
+    assert full.loc[0, ["effect", "p_value", "adjusted_p_value"]].isna().all()
+    assert not with_all_columns(lines.assign(is_deciding=False))["is_deciding"].any()  # what is given is kept
+
+
+def sensors(days: int = 12, n: int = 96, seed: int = 0) -> pd.DataFrame:
+    """A temperature that never stands still and rain that mostly does."""
+    rng = np.random.default_rng(seed)
+    total = days * n
+    time = pd.date_range("2024-01-01", periods=total, freq=pd.Timedelta(days=1) / n, tz="UTC")
+    rain = np.where(np.arange(total) % n < 10, rng.gamma(1.0, size=total), 0.0)
+    return pd.DataFrame({"time": time, "chunk": time.strftime("%Y-%m-%d"), "x1": rng.normal(5, 1, total), "x2": rain, "kind": "red"})
+
+
+def held(rows: pd.DataFrame, name: str, first: int, count: int) -> pd.DataFrame:
+    """The sensor repeats one value from row ``first`` on."""
+    own = rows[name].to_numpy().copy()
+    own[first : first + count] = own[first]
+    return rows.assign(**{name: own})
+
+
+def test_a_stuck_sensor_is_a_data_fault(policy):
+    usual, rows = stuck_exemptions(policy, sensors()), sensors(1, seed=1)
+    frame = quality(policy, held(rows, "x1", 20, 60), usual)
+    found = number(frame, STUCK_SHARE, "x1")
+    assert found["value"] == pytest.approx(60 / 96)
+    assert found["breach"]
+    assert found["kind"] == "data_quality"
+    assert frame["breach"].sum() == 1
+
+
+def test_null_twin_the_same_chunk_with_a_living_sensor_is_sound(policy):
+    frame = quality(policy, sensors(1, seed=1), stuck_exemptions(policy, sensors()))
+    assert number(frame, STUCK_SHARE, "x1")["value"] == pytest.approx(1 / 96)
+    assert not frame["breach"].any()
+
+
+def test_what_stands_still_by_nature_is_no_stuck_sensor(policy):
+    usual = stuck_exemptions(policy, sensors())
+    assert usual["x2"] == pytest.approx(86 / 96)
+    dry = quality(policy, sensors(1).assign(x2=0.0), usual)
+    assert number(dry, STUCK_SHARE, "x2")["value"] == 1.0
+    assert not dry["breach"].any()
+
+
+def test_without_a_reference_nothing_is_said_about_stuck_sensors(policy):
+    assert STUCK_SHARE not in set(quality(policy, sensors(1).assign(x1=1.0))["method"])
+
+
+def test_a_run_is_one_of_times_and_a_missing_value_ends_it(policy):
+    rows = held(sensors(1), "x1", 0, 80)
+    assert stuck_share(policy, rows, "x1") == pytest.approx(80 / 96)
+    shuffled = quality(policy, rows.sample(frac=1, random_state=0), {"x1": 0.0})
+    assert number(shuffled, STUCK_SHARE, "x1")["value"] == pytest.approx(80 / 96)
+    broken = rows.assign(x1=rows["x1"].where(np.arange(96) != 40))
+    assert stuck_share(policy, broken, "x1") == pytest.approx(40 / 96)
+    assert stuck_share(policy, rows.assign(x1=np.nan), "x1") == 0.0
+
+
+def test_too_few_rows_say_nothing_about_a_stuck_sensor(policy):
+    assert not quality(policy, sensors(1).iloc[:29].assign(x1=1.0), {"x1": 0.0})["breach"].any()
+
+
+def test_one_stuck_device_among_interleaved_ones_is_found_where_they_are_declared(declare):
+    policy = declare(features={"numeric": ["x1", "x2"], "categorical": ["kind"]}, segments=["device"])
+    rows = sensors(1, 192, seed=2).assign(device=np.where(np.arange(192) % 2, "a", "b"))
+    stuck = rows.assign(x1=rows["x1"].where(rows["device"] == "b", 5.0))
+    usual = stuck_exemptions(policy, sensors(12, 192).assign(device=np.where(np.arange(12 * 192) % 2, "a", "b")))
+    assert number(quality(policy, stuck, usual), STUCK_SHARE, "x1")["value"] == 1.0
+    assert number(quality(policy, stuck, usual), STUCK_SHARE, "x1")["breach"]
+    assert not quality(policy, rows, usual)["breach"].any()
+    together = declare(features={"numeric": ["x1", "x2"], "categorical": ["kind"]})
+    assert not number(quality(together, stuck, usual), STUCK_SHARE, "x1")["breach"]  # undeclared, the devices hide each other
