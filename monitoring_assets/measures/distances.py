@@ -162,7 +162,7 @@ def _ranges(reference: Numbers, take: Take, n_rows: int) -> "Iterator[tuple[Part
         high = np.inf if is_last else float(part.values[-1])
         own = take(low, high)
         low = high
-        if len(own.values) < BLOCK or len(part.values) < BLOCK:
+        if part.prefix is not None or len(own.values) < BLOCK // 8 or len(part.values) < BLOCK:
             yield part, own, high
             continue
         done = 0

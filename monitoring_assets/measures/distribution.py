@@ -27,10 +27,14 @@ class SummaryError(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """A run of distinct finite ``values`` in ascending order, and the ``mass`` (rows) at each; ``None`` stands for one row each."""
+    """A run of distinct finite ``values`` in ascending order, and the ``mass`` (rows) at each; ``None`` stands for one row each.
+
+    ``prefix`` holds the moments of the first 0, 1, 2 … values where they are asked for many times (``indexed``).
+    """
 
     values: "np.ndarray"
     mass: "np.ndarray | None" = None
+    prefix: "np.ndarray | None" = None
 
     @cached_property
     def _cumulative(self) -> "np.ndarray":
@@ -58,9 +62,10 @@ class Part:
         """Summed mass times distance from the part's first value, of the first ``counts`` values ``(k,)``; no copy of the part is made."""
         import numpy as np
 
-        if len(self.values) <= 4 * len(counts):
-            offset = self.values - self.values[0]
-            return np.asarray(np.concatenate([[0.0], np.cumsum(offset if self.mass is None else offset * self.mass)])[counts])
+        if self.prefix is not None or len(self.values) <= 4 * len(counts):
+            prefix = self.indexed().prefix
+            assert prefix is not None  # noqa: S101 - it was just made
+            return np.asarray(prefix[counts])
         asked, places = np.unique(counts, return_inverse=True)
         sums, total = np.zeros(len(asked)), 0.0
         for start in range(0, len(self.values), BLOCK):
@@ -74,6 +79,15 @@ class Part:
             sums[first:last] = within[:-1]
             total = float(within[-1])
         return np.asarray(sums[places])
+
+    def indexed(self) -> "Part":
+        """The same part with its moments at hand: eight bytes a value."""
+        import numpy as np
+
+        if self.prefix is not None:
+            return self
+        offset = self.values - self.values[0]
+        return Part(self.values, self.mass, np.concatenate([[0.0], np.cumsum(offset if self.mass is None else offset * self.mass)]))
 
     def cut(self, start: int, stop: int) -> "Part":
         """The values from ``start`` up to ``stop``; nothing is copied."""

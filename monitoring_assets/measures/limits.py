@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Most blocks of one size that are measured; more would cost time and sharpen little.
 MOST_BLOCKS = 200
-#: Large blocks are costly: from this many on, no more are measured than hold so many rows.
+#: Large blocks are costly: from this many on, no more are measured than hold so many rows; half of both for blocks below the usual size.
 _ENOUGH_BLOCKS, _ROWS_OF_BLOCKS = 24, 400_000
 #: The latest rows from which autocorrelation is learned.
 LOOKED_AT = 20_000
@@ -202,11 +202,19 @@ def block_sizes(n_rows: int, usual: int) -> list[int]:
     return sorted(size for size in asked if n_rows // size >= FEWEST_BLOCKS)
 
 
-def block_starts(n_rows: int, size: int, most: int = MOST_BLOCKS) -> "np.ndarray":
-    """First rows of non-overlapping blocks, evenly spread over the reference; ``most`` of them, and of large ones fewer."""
+def block_starts(n_rows: int, size: int, most: int = MOST_BLOCKS, *, is_usual: bool = True) -> "np.ndarray":
+    """First rows of non-overlapping blocks, evenly spread over the reference; ``most`` of them, and of large ones fewer.
+
+    Args:
+        n_rows: rows of the reference.
+        size: rows of a block.
+        most: number of blocks at most.
+        is_usual: whether blocks are as large as a usual chunk; of smaller ones, which only serve partial chunks, half as many are enough.
+    """
     import numpy as np
 
-    count = min(n_rows // size, most, max(_ENOUGH_BLOCKS, _ROWS_OF_BLOCKS // size))
+    share = 1 if is_usual else 2
+    count = min(n_rows // size, most, max(_ENOUGH_BLOCKS // share, _ROWS_OF_BLOCKS // share // size))
     return np.linspace(0, n_rows - size, count).astype("int64") if count else np.empty(0, dtype="int64")
 
 
