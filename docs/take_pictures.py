@@ -1,4 +1,4 @@
-"""Take the pictures of this documentation from a running platform: python docs/take_pictures.py [URL] [FOLDER].
+"""Take the pictures of this documentation from a running platform: python docs/take_pictures.py [URL] [FOLDER] [URL of the reports].
 
 Needs Debian's chromium and chromium-driver, and `plumbline dev` running for some minutes.
 """
@@ -39,6 +39,7 @@ def main() -> None:
     """Take every picture."""
     url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:3000"
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "pictures"
+    reports = sys.argv[3] if len(sys.argv) > 3 else "http://127.0.0.1:3001"
     driver = browser(2400, 1100)
     try:
         driver.get(f"{url}/asset-groups/?expanded=global%40global%3Aweather_station")
@@ -51,6 +52,9 @@ def main() -> None:
         driver.get(f"{url}/runs?q%5B0%5D=job%3Aweather_station__retrain")
         time.sleep(6)
         driver.save_screenshot(str(folder / "retraining_runs.png"))
+        driver.set_window_size(1000, 1120)
+        driver.get(f"{reports}/weather_station/1982-01-01.html")
+        driver.save_screenshot(str(folder / "report.png"))
     finally:
         driver.quit()
 

@@ -62,7 +62,7 @@ class Part:
         """Summed mass times distance from the part's first value, of the first ``counts`` values ``(k,)``; no copy of the part is made."""
         import numpy as np
 
-        if self.prefix is not None or len(self.values) <= 4 * len(counts):
+        if self.prefix is not None or len(self.values) <= max(BLOCK, 4 * len(counts)):
             prefix = self.indexed().prefix
             assert prefix is not None  # noqa: S101 - it was just made
             return np.asarray(prefix[counts])

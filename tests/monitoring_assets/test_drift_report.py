@@ -4,11 +4,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 import synthetic
-from test_stages import FAULT_CHUNK, QUIET_CHUNK, Platform
+from synthetic_platform import Platform
 
 from resources import tables
 from resources.vocabulary import Check, Stage
 
+FAULT_CHUNK, QUIET_CHUNK = "2024-02-12", "2024-02-05"  # days 42 and 35
 LINE = ["kind", "method", "subject", "segment", "compared_with"]
 
 

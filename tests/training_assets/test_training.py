@@ -100,6 +100,10 @@ def test_a_failed_check_becomes_one_run_that_promotes_a_better_model(tmp_path, i
     assert reference["is_held_out"].sum() > 30
     before = events(platform.lake, platform.policy)
     promote(platform.policy, platform.lake, platform.registry, Order("2024-02-14", log["as_of"].iloc[0], "again", "again"), "1")
+    weights = platform.lake.read("shop", tables.FEATURE_IMPORTANCES, {"model_version": "1"}).set_index("feature")["importance"]
+    assert set(weights.index) == set(platform.policy.features.all)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights.idxmax() == "x1"  # the outcome follows x1
     assert len(events(platform.lake, platform.policy)) == len(before)  # safe to run again
 
 
