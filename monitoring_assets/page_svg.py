@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 if TYPE_CHECKING:
-    from monitoring_assets.page import CategoryShape, Shape
+    from monitoring_assets.page_lines import CategoryShape, Shape
 
 #: Width of every large picture in its own units; the style sheet scales it to the box it stands in.
 WIDTH = 320

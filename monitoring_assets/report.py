@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from monitoring_assets.drift_profile import DriftProfile
-    from monitoring_assets.page import CategoryShape, Heading, Shape
+    from monitoring_assets.page_lines import CategoryShape, Heading, Shape
 
 #: Chunks before it that a page looks back on.
 LOOK_BACK = 48
@@ -107,7 +107,7 @@ def _correlation(policy: MonitoredModel, recent: "pd.DataFrame") -> dict[str, fl
 def _heading(
     policy: MonitoredModel, chunk: str, own: "pd.DataFrame", verdicts: "pd.DataFrame", profiles: "Mapping[str, DriftProfile]"
 ) -> "Heading":
-    from monitoring_assets.page import Heading
+    from monitoring_assets.page_lines import Heading
 
     verdict = verdicts[verdicts["chunk"] == chunk]
     found = verdict.iloc[-1] if len(verdict) else None
@@ -150,7 +150,7 @@ def shapes_of(policy: MonitoredModel, profile: "DriftProfile", one: ChunkRows) -
 
 
 def _category_shape(known: Any, own: Any) -> "CategoryShape":
-    from monitoring_assets.page import CategoryShape
+    from monitoring_assets.page_lines import CategoryShape
 
     totals = known.total or 1.0, own.total or 1.0
     names = sorted(
@@ -167,7 +167,7 @@ def _category_shape(known: Any, own: Any) -> "CategoryShape":
 def _number_shape(known: Any, one: ChunkRows, name: str) -> "Shape":
     import numpy as np
 
-    from monitoring_assets.page import Shape
+    from monitoring_assets.page_lines import Shape
 
     n = known.total
     low, high = known.at(np.array([int(0.005 * (n - 1)), int(np.ceil(0.995 * (n - 1)))], dtype="float64"))

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring_assets.page import COLUMNS, CategoryShape, Heading, Line, Shape, chunk_page, history_page
+from monitoring_assets.page import chunk_page, history_page
+from monitoring_assets.page_lines import COLUMNS, CategoryShape, Heading, Line, Shape
 from monitoring_assets.page_svg import bounded
 
 NUMERIC, CATEGORICAL = (
