@@ -5,6 +5,7 @@ Reads: ``measurements``, ``verdicts``, ``reference_profiles``, ``feature_importa
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,21 @@ LOOK_BACK = 48
 _BINS, _CATEGORIES = 24, 12
 
 
-def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: Sequence[str]) -> dict[str, Path]:
-    """Write the page of every chunk in ``chunks`` and the page of the model's history.
+@dataclass(frozen=True)
+class Pages:
+    """Files that were written, by chunk and ``history``, and the measurements they show."""
 
-    Returns:
-        Chunk to file; ``history`` to the history page.
-    """
+    files: dict[str, Path]
+    measured: "pd.DataFrame"
+
+
+def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: Sequence[str]) -> Pages:
+    """Write the page of every chunk in ``chunks`` and the page of the model's history; what lies further back is not read."""
     from monitoring_assets.page import chunk_page, history_page
 
     folder = settings.reports / policy.model
     folder.mkdir(parents=True, exist_ok=True)
-    before = [policy.cadence.shift(chunks[0], -steps) for steps in range(LOOK_BACK, 0, -1)]
-    history = measurements.read(lake, policy, sorted({*before, *chunks})).sort_values(["chunk", "stage"], kind="stable")
-    verdicts = lake.read(policy.model, tables.VERDICTS).sort_values("chunk", kind="stable")
+    history, verdicts = _look_back(lake, policy, chunks)
     meanings, files = method_meanings(), dict[str, Path]()
     profiles: dict[str, DriftProfile] = {}
     sound = {
@@ -59,15 +62,23 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
         files[chunk].write_text(
             chunk_page(heading, own, recent, sound.get(chunk, {}), weights, company, meanings=meanings), encoding="utf-8"
         )
-    last = max(chunks)
-    links = {file.stem: file.name for file in sorted(folder.glob("*.html")) if file.stem != "history"}
-    recent = history[history["chunk"] >= policy.cadence.shift(last, -LOOK_BACK)]
-    shown = verdicts[verdicts["chunk"].isin(recent["chunk"].unique())]
+    last = max([*lake.partitions(policy.model, tables.VERDICTS, "chunk"), *chunks])
+    recent, shown = (history, verdicts) if last in chunks else _look_back(lake, policy, [last])
+    first = policy.cadence.shift(last, -LOOK_BACK)
+    recent, shown = recent[recent["chunk"] >= first], shown[shown["chunk"] >= first]
+    links = {chunk: f"{chunk}.html" for chunk in shown["chunk"] if (folder / f"{chunk}.html").exists()}
     files["history"] = folder / "history.html"
-    own = history[history["chunk"] == last]
-    page = history_page(_heading(policy, last, own, verdicts, profiles), recent, shown, links, meanings=meanings)
+    own = recent[recent["chunk"] == last]
+    page = history_page(_heading(policy, last, own, shown, profiles), recent, shown, links, meanings=meanings)
     files["history"].write_text(page, encoding="utf-8")
-    return files
+    return Pages(files, history)
+
+
+def _look_back(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Measurements and verdicts of ``chunks`` and of ``LOOK_BACK`` chunks before them."""
+    keys = sorted({*(policy.cadence.shift(chunks[0], -steps) for steps in range(1, LOOK_BACK + 1)), *chunks})
+    measured = measurements.read(lake, policy, keys).sort_values(["chunk", "stage"], kind="stable")
+    return measured, lake.read(policy.model, tables.VERDICTS, {"chunk": keys}).sort_values("chunk", kind="stable")
 
 
 def _profile(settings: Settings, policy: MonitoredModel, lake: Lake, profiles: "dict[str, DriftProfile]", version: str) -> "DriftProfile":
@@ -201,11 +212,9 @@ def build_report(policy: MonitoredModel, settings: Settings) -> dg.AssetsDefinit
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
         from monitoring_assets.measures.ranking import ranked
 
-        files = write_pages(settings, policy, lake, chunks)
-        reports = {}
-        history = measurements.read(lake, policy, [policy.cadence.shift(chunks[-1], -steps) for steps in range(LOOK_BACK)])
-        company = _correlation(policy, history)
-        rows = measurements.read(lake, policy, chunks)
+        pages, reports = write_pages(settings, policy, lake, chunks), {}
+        files, rows = pages.files, pages.measured
+        company = _correlation(policy, rows[rows["chunk"] >= policy.cadence.shift(chunks[-1], -LOOK_BACK)])
         for chunk in chunks:
             own = rows[rows["chunk"] == chunk]
             drifted = own[own["kind"].isin([Kind.UNIVARIATE_DRIFT]) & own["breach"] & own["is_deciding"]]

@@ -211,7 +211,7 @@ def report(
     except LookupError as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from error
-    for what, file in write_pages(settings, policy, settings.lake, [chunk or judged[-1]]).items():
+    for what, file in write_pages(settings, policy, settings.lake, [chunk or judged[-1]]).files.items():
         console.print(f"{what}: {file}", soft_wrap=True)
 
 

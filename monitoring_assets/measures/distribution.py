@@ -310,7 +310,6 @@ def unpack(pieces: Sequence[bytes]) -> Summary:
     """
     import json
 
-
     try:
         if pieces[0][:1] == b"{":
             known = json.loads(pieces[0])

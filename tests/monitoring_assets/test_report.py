@@ -62,6 +62,14 @@ def test_a_range_gets_a_page_each_and_the_history_links_them(tmp_path, instance)
     assert "data_fault" in page_of(platform, "2024-02-11")  # nothing is measured on broken data, and the page says what it is
 
 
+def test_the_history_stays_that_of_the_newest_chunk_when_an_old_one_runs_again(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log())
+    for chunk in ("2024-02-05", "2024-02-06", "2024-02-05"):
+        assert platform.run("monitor", chunk).success
+    history = page_of(platform, "history")
+    assert all(f'href="{chunk}.html"' in history for chunk in ("2024-02-05", "2024-02-06"))
+
+
 def test_a_page_can_be_written_again_and_says_the_same(tmp_path, instance):
     platform = Platform(tmp_path, instance, synthetic.make_log(fault="shift"), segments=["site"], drift={"season": "hour"})
     assert platform.run("monitor", CHUNK).success
