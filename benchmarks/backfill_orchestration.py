@@ -45,13 +45,22 @@ class _Direct:
 
         self.base, self.chunks = models, list(chunks)
         settings = Settings.of(home, models)
-        self.policy, self.lake = policy_of(settings), settings.lake
+        self.settings, self.policy, self.lake = settings, policy_of(settings), settings.lake
         reference.fit_profile(self.lake, self.policy, models, EXTERNAL)
 
     def __call__(self) -> dict[str, float]:
         """Do it; seconds per stage."""
         seconds = {}
-        for name in ("prediction_log", "outcomes", "production_window", "data_quality", "drift_report", "estimated_performance", "verdict"):
+        for name in (
+            "prediction_log",
+            "outcomes",
+            "production_window",
+            "data_quality",
+            "drift_report",
+            "estimated_performance",
+            "verdict",
+            "report",
+        ):
             start = time.perf_counter()
             getattr(self, name)()
             seconds[name] = time.perf_counter() - start
@@ -87,18 +96,26 @@ class _Direct:
         self.rows = self.lake.read(self.policy.model, tables.prediction_log(self.policy), {"chunk": self.chunks})
 
     def data_quality(self) -> None:
-        """Missing values and ranges."""
+        """Missing values, ranges and stuck sensors."""
+        from monitoring_assets import reference
         from monitoring_assets.measures.quality import quality
-        from resources.vocabulary import Stage
+        from resources.vocabulary import EXTERNAL, Stage
 
-        self._store(Stage.DATA_QUALITY, quality(self.policy, self.rows))
+        self._store(
+            Stage.DATA_QUALITY, quality(self.policy, self.rows, reference.drift_of(self.lake, self.policy, self.base, EXTERNAL).stuck)
+        )
 
     def drift_report(self) -> None:
         """Univariate and multivariate drift, and its picture."""
-        from monitoring_assets import plots
-        from resources.vocabulary import Stage
+        import pandas as pd
 
-        self._measure(Stage.DRIFT_REPORT, ["univariate", "multivariate"])
+        from monitoring_assets import plots, reference
+        from monitoring_assets.drift import measure_chunk, sound_chunks
+        from resources.vocabulary import EXTERNAL, Stage
+
+        profile = reference.drift_of(self.lake, self.policy, self.base, EXTERNAL)
+        lines = [measure_chunk(self.policy, profile, one) for one in sound_chunks(self.lake, self.policy, self.chunks)]
+        self._store(Stage.DRIFT_REPORT, pd.concat(lines, ignore_index=True))
         plots.history(self.lake, self.policy, self.chunks[-1], plots.DRIFT)
 
     def estimated_performance(self) -> None:
@@ -114,6 +131,12 @@ class _Direct:
         from monitoring_assets.verdict import write_verdicts
 
         write_verdicts(self.lake, self.policy, self.chunks)
+
+    def report(self) -> None:
+        """A page for every chunk, and the history."""
+        from monitoring_assets.report import write_pages
+
+        write_pages(self.settings, self.policy, self.lake, self.chunks)
 
     def _read(self, *, undated: bool = False) -> object:
         from resources.log_source import read_log
