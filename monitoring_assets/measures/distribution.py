@@ -188,7 +188,7 @@ def finite(values: "np.ndarray") -> "np.ndarray":
     numbers = np.asarray(values, dtype="float64")
     if not len(numbers) or max(abs(float(numbers.min())), abs(float(numbers.max()))) <= LARGEST:  # false for NaN
         return numbers
-    return numbers[np.abs(numbers) <= LARGEST]
+    return numbers[(numbers <= LARGEST) & (numbers >= -LARGEST)]
 
 
 def summarize_numbers(values: "np.ndarray") -> Numbers:
@@ -200,7 +200,11 @@ def summarize_numbers(values: "np.ndarray") -> Numbers:
     """
     import numpy as np
 
-    own = np.sort(finite(values))
+    own = finite(values)
+    if own is values or own.base is not None:
+        own = np.sort(own)
+    else:
+        own.sort()  # a copy already: a large column is not copied twice
     return Numbers(cut(ascending(own)), len(values) - len(own))
 
 

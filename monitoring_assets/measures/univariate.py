@@ -25,7 +25,7 @@ ALL, REFERENCE = "all", "reference"
 _FENCE = 6.0
 #: From this many rows on, blocks are cut along eighths of a usual chunk.
 _LARGE_BLOCK = 4096
-#: A reference of at most so many rows keeps its moments at hand while blocks are measured.
+#: A reference of at most so many rows keeps its moments and sorted eighths at hand while blocks are measured.
 _INDEXED_ROWS = 2_000_000
 #: A season-matched reference needs this many rows per row of the chunk: the same season at least once more.
 _SEASON_RATIO = 1.5
@@ -326,7 +326,7 @@ class _Sampler:
         import numpy as np
 
         self.runs = None
-        if step > 1 and self.column.is_numeric:
+        if step > 1 and self.column.is_numeric and len(self.values) <= _INDEXED_ROWS:
             whole = len(self.values) // step * step
             runs = np.array(self.values, dtype="float64")
             runs[:whole].reshape(-1, step).sort(axis=1)
