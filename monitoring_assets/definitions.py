@@ -8,9 +8,9 @@ import dagster as dg
 from monitoring_assets import drift, maintenance, performance, production_log, reference, report, validation, verdict
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
-from monitoring_assets.measures.registry import CATEGORICAL, DETECTORS, ESTIMATORS, MULTIVARIATE, NUMERIC, metric_names
+from monitoring_assets.measures.registry import CATEGORICAL, DETECTORS, ESTIMATORS, MULTIVARIATE, NUMERIC, Method, metric_names
 from resources.catalogue import Declaration, FieldPath, load_catalogue, require_known
-from resources.policy import MonitoredModel
+from resources.policy import DriftLimit, MonitoredModel
 from resources.settings import Settings
 
 
@@ -41,6 +41,11 @@ def check_names(declarations: list[Declaration]) -> None:
         )
 
 
+def _has_p_value(limit: DriftLimit, method: Method) -> bool:
+    """Whether a method has a p-value of its own that allows for autocorrelation as declared."""
+    return method.has_p_value and (limit.autocorrelation == "ignored" or method.name not in MULTIVARIATE)
+
+
 def _check_drift_limit(declaration: Declaration) -> None:
     """Refuse a limit that could never be broken by a declared method."""
     policy, limit = declaration.policy, declaration.policy.drift.limit
@@ -54,8 +59,8 @@ def _check_drift_limit(declaration: Declaration) -> None:
     }
     for (section, index), (method, name) in used.items():
         field: FieldPath = ("drift", section, index)
-        if limit.rule == "p_value" and limit.autocorrelation != "block_permutation" and not method.has_p_value:
-            able = sorted(one.name for one in sections[section][0].values() if one.has_p_value)
+        if limit.rule == "p_value" and limit.autocorrelation != "block_permutation" and not _has_p_value(limit, method):
+            able = sorted(one.name for one in sections[section][0].values() if _has_p_value(limit, one))
             raise declaration.error(
                 field, name, f"a method with a p-value of its own ({', '.join(able) or 'none of these'}), none at all ({section}: []), "
                 "or limit.autocorrelation: block_permutation, which gives every method one",

@@ -44,6 +44,7 @@ def sound_chunks(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> I
     Yields:
         One at a time; its rows may be read until the next one is asked for.
     """
+    from monitoring_assets.measures.joint import methods_of
     from monitoring_assets.measures.univariate import FrameRows
     from monitoring_assets.pushdown import LARGE, DuckRows
 
@@ -52,15 +53,18 @@ def sound_chunks(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> I
     columns = ["time", *policy.features.all, *policy.segment_columns]
     with lake.connect() as connection:
         lake.attach(connection, policy.model, table, {"chunk": list(chunks)})
+        by_version = f"SELECT chunk, model_version, count(*) AS own, max(time) AS latest FROM {table.name} GROUP BY ALL"
         counted = connection.execute(
-            f"SELECT chunk, count(*), arg_max(model_version, time) FROM {table.name} GROUP BY chunk ORDER BY chunk"
+            f"SELECT chunk, sum(own)::BIGINT, arg_max(model_version, (own, latest, model_version)) FROM ({by_version}) GROUP BY chunk ORDER BY chunk"
         ).fetchall()
         for chunk, size, version in counted:
             if chunk in broken or size < policy.validation.minimum_rows:
                 continue
             if policy.drift.engine == "duckdb" or (policy.drift.engine == "auto" and size >= LARGE):
                 duck = DuckRows(connection, table.name, "chunk = ?", (chunk,))
-                yield ChunkRows(chunk, version, duck, duck.sample(columns) if policy.drift.multivariate else duck.sample(columns).iloc[:0])
+                yield ChunkRows(
+                    chunk, version, duck, duck.sample(columns) if methods_of(policy) else connection.sql("SELECT 1 WHERE false").df()
+                )
             else:
                 frame = connection.execute(f"SELECT * FROM {table.name} WHERE chunk = ?", [chunk]).df()
                 yield ChunkRows(chunk, version, FrameRows(frame), frame)
@@ -88,8 +92,10 @@ def rule_in_words(policy: MonitoredModel) -> str:
     return {
         "calibrated": f"Limits are calibrated on the reference for a chunk of this size: without drift the check fails on at most {limit.false_alarms:.1%} of "
         f"chunks ({correction}).",
-        "std": f"Limits are the mean of the reference chunks plus {limit.std:g} standard deviations (NannyML's rule); they ignore the size of the chunk.",
-        "quantile": f"Limits are the {limit.quantile:.1%} quantile of the reference chunks, each left out of the reference in turn.",
+        "std": f"Limits are the mean of the reference chunks plus {limit.std:g} standard deviations (NannyML's rule), for each number; they ignore the "
+        "size of the chunk and how many numbers are looked at.",
+        "quantile": f"Limits are the {limit.quantile:.1%} quantile of blocks as large as a reference chunk, each left out of the reference in turn, for each "
+        "number; how many are looked at is ignored.",
         "constant": "Limits are the declared constants; nothing is said about how often they alarm falsely.",
         "p_value": f"A number breaches when its p-value is below {limit.alpha:g} ({correction}; autocorrelation: {limit.autocorrelation}).",
     }[limit.rule]
@@ -133,16 +139,22 @@ def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str, lastin
     deciding = drift[drift["is_deciding"]]
     broken = _ranked(deciding[deciding["breach"]])
     moved = list(dict.fromkeys(broken["subject"]))
+    limits = ["lower_limit", "upper_limit", "adjusted_p_value"]
+    unjudged = deciding[deciding["value"].isna() | deciding[limits].isna().all(axis=1)]
     text = f"{len(broken)} of {len(deciding)} drift numbers outside their limits: {', '.join(moved) or 'none'}."
+    if drift.empty:
+        text = f"Not measured: the chunk is broken or holds fewer than {policy.validation.minimum_rows} rows."
+    elif len(unjudged):
+        text += f" {len(unjudged)} have no value or no limit, for a reason given below."
     if policy.drift.confirm > 1:
         text += f" Confirmed over {policy.drift.confirm} chunks in a row: {', '.join(sorted(lasting)) or 'none'}."
     if len(broken):
         text += " Drift is not damage: the verdict says whether the model suffers."
-    others = drift[~drift["is_deciding"] & drift["breach"]]
+    others = drift[~drift["is_deciding"] & drift["breach"] & ~drift["subject"].isin(moved)]
     if len(others):
         text += f" The plain reference would name {', '.join(dict.fromkeys(others['subject']))}; the season-matched one decides."
     severity = dg.AssetCheckSeverity.WARN if policy.drift.severity == "WARN" else dg.AssetCheckSeverity.ERROR
-    refusals = drift[drift["value"].isna() & (drift["reason"] != "")]
+    refusals = unjudged[unjudged["reason"] != ""]
     outliers = own[(own["method"] == "outlier_share") & (own["value"] > 0)]
     metadata: dict[str, Any] = {
         "breaches": len(broken),
@@ -155,7 +167,8 @@ def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str, lastin
         metadata["not_measured"] = "; ".join(f"{row.method} of {row.subject}: {row.reason}" for row in refusals.head(5).itertuples())
     if len(outliers):
         metadata["outliers"] = "; ".join(f"{row.subject}: {row.reason}" for row in outliers.head(5).itertuples())
-    check = CheckReport(Check.DRIFT, not lasting, text, severity, metadata)
+    is_judged = drift.empty or len(unjudged) < len(deciding)
+    check = CheckReport(Check.DRIFT, is_judged and not lasting, text, severity if is_judged else dg.AssetCheckSeverity.WARN, metadata)
     numbers = {f"{row.method} of {row.subject}": row.value for row in drift.itertuples() if row.kind == Kind.MULTIVARIATE_DRIFT}
     shares = {"largest_share_of_limit": float((deciding["value"] / deciding["upper_limit"]).max())}
     return ChunkReport({"drifted_features": len(moved), "drift_breaches": len(broken), **_finite(shares | numbers)}, [check])
@@ -169,12 +182,17 @@ def _ranked(broken: "pd.DataFrame") -> "pd.DataFrame":
 
 def _table(rows: "pd.DataFrame") -> str:
     lines = [
-        f"| {row.subject} | {row.segment} | {row.method} | {row.value:.4g} | {_show(row.lower_limit)} | {_show(row.upper_limit)} | {_show(row.effect)} | "
+        f"| {cell(row.subject)} | {cell(row.segment)} | {row.method} | {row.value:.4g} | {_show(row.lower_limit)} | {_show(row.upper_limit)} | {_show(row.effect)} | "
         f"{_show(row.adjusted_p_value)} | {row.n_rows} |"
         for row in rows.itertuples()
     ]
     head = "| feature | segment | method | value | lower limit | upper limit | effect | corrected p | n |\n|---|---|---|---|---|---|---|---|---|"
     return "\n".join([head, *lines])
+
+
+def cell(text: str) -> str:
+    """A name as the text of one markdown cell: names come from logs."""
+    return text.replace("|", "/").replace("<", "‹").replace(">", "›").replace("\n", " ")
 
 
 def _show(number: float) -> str:

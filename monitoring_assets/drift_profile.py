@@ -66,12 +66,7 @@ def _with_limits(fresh: DriftProfile, before: DriftProfile) -> DriftProfile:
     """A handful of chunks says nothing about what is normal: distances are to the fresh reference, limits stay."""
     columns = {(one.subject, one.segment): one for one in before.columns}
     joint = {one.method: one for one in before.joint}
-    kept = [
-        replace(one, nulls=columns[key].nulls, chunk_values=columns[key].chunk_values)
-        if (key := (one.subject, one.segment)) in columns
-        else one
-        for one in fresh.columns
-    ]
+    kept = [_column_with_limits(one, columns[key]) if (key := (one.subject, one.segment)) in columns else one for one in fresh.columns]
     together = [
         replace(one, null=joint[one.method].null, chunk_values=joint[one.method].chunk_values) if one.method in joint else one
         for one in fresh.joint
@@ -79,12 +74,30 @@ def _with_limits(fresh: DriftProfile, before: DriftProfile) -> DriftProfile:
     return replace(fresh, columns=kept, joint=together)
 
 
-def rows_of(version: str, profile: DriftProfile) -> list[dict[str, Any]]:
-    """The profile's rows of ``reference_profiles``."""
+def _column_with_limits(fresh: "FittedColumn", before: "FittedColumn") -> "FittedColumn":
+    """The limits of ``before`` where it has some; methods and comparisons it did not know keep the fresh ones."""
+    nulls = {name: {**own, **before.nulls.get(name, {})} for name, own in fresh.nulls.items()}
+    return replace(fresh, nulls=nulls, chunk_values={**fresh.chunk_values, **before.chunk_values})
+
+
+def is_of(stored: "pd.DataFrame", fit_hash: str) -> bool:
+    """Whether stored rows of ``reference_profiles`` were fitted for the declaration as it is now."""
+    own = stored.loc[stored["component"] == COLUMNS, "limits"]
+    return len(own) > 0 and json.loads(own.iloc[0]).get("fit_hash") == fit_hash
+
+
+def stuck_of(stored: "pd.DataFrame") -> Mapping[str, float]:
+    """Largest stuck share of any reference chunk by feature, without loading a summary."""
+    found: Mapping[str, float] = json.loads(stored.loc[stored["component"] == COLUMNS, "limits"].iloc[0])["stuck"]
+    return found
+
+
+def rows_of(version: str, profile: DriftProfile, fit_hash: str) -> list[dict[str, Any]]:
+    """The profile's rows of ``reference_profiles``; ``fit_hash`` names the declaration it was fitted for."""
     from monitoring_assets.measures import multivariate
 
     common = {"reference_version": version, "n_rows": profile.n_rows, "n_chunks": profile.n_chunks}
-    told = {"stuck": dict(profile.stuck), "usual_rows": profile.usual_rows}
+    told = {"stuck": dict(profile.stuck), "usual_rows": profile.usual_rows, "fit_hash": fit_hash}
     plain = json.dumps([column.as_plain() for column in profile.columns]).encode()
     rows = [{**common, "component": COLUMNS, "limits": json.dumps(told), "state": plain}]
     for one in profile.joint:

@@ -47,7 +47,10 @@ def store(
 
 def read(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> "pd.DataFrame":
     """Everything measured on ``chunks``, by whatever stage."""
-    return lake.read(policy.model, MEASUREMENTS, {"chunk": list(chunks)}) if chunks else lake.read(policy.model, MEASUREMENTS)
+    rows = lake.read(policy.model, MEASUREMENTS, {"chunk": list(chunks)}) if chunks else lake.read(policy.model, MEASUREMENTS)
+    # rows of an older release say nothing of segments and seasons: they were of all rows against the reference, and decided
+    old = {"segment": "all", "compared_with": "reference", "is_deciding": True, "reason": ""}
+    return rows.fillna(old).astype({"is_deciding": "bool"}) if len(rows) and rows["is_deciding"].isna().any() else rows
 
 
 def faulted(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> set[str]:

@@ -26,8 +26,9 @@ def sound_rows(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> "pd
 
 
 def served_versions(rows: "pd.DataFrame") -> "pd.Series":
-    """Chunk to the version that scored its latest row."""
-    return rows.sort_values("time", kind="stable").groupby("chunk")["model_version"].last()
+    """Chunk to the version that scored most of its rows; of equals the one of the latest row, then the last by name."""
+    counted = rows.groupby(["chunk", "model_version"])["time"].agg(["size", "max"]).reset_index()
+    return counted.sort_values(["size", "max", "model_version"], kind="stable").groupby("chunk")["model_version"].last()
 
 
 def measure_chunks(lake: Lake, policy: MonitoredModel, base: Path, components: Sequence[str], rows: "pd.DataFrame") -> "pd.DataFrame":

@@ -19,7 +19,7 @@ from resources.lake import Lake
 from resources.log_source import read_log
 from resources.names import common, key
 from resources.policy import MonitoredModel
-from resources.rollout_log import previous_version, serving_version
+from resources.rollout_log import events, previous_version, serving_version
 from resources.vocabulary import EXTERNAL, Stage
 
 if TYPE_CHECKING:
@@ -42,13 +42,14 @@ class NoReferenceError(LookupError):
 
 
 def reference_rows(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> "pd.DataFrame":
-    """Rows of the reference of ``version``: those its promotion accepted, or the declared window of a log with predictions.
+    """Rows of the reference of ``version``: those its promotion accepted, or the declared window of a log with predictions, read anew.
 
     Raises:
         NoReferenceError: when neither exists.
     """
     rows = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
-    if len(rows):
+    log = events(lake, policy)
+    if len(rows) and (policy.log.is_scored_here or version in set(log["to_version"])):
         return rows
     if policy.log.is_scored_here:
         raise NoReferenceError(f"{policy.model}: got no reference rows of version {version}; expected its promotion to have written them")
@@ -117,7 +118,7 @@ def detectors_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -
     """Detectors of ``version`` by name; everything is fitted and stored first if nobody has."""
     from monitoring_assets.measures.sequential import Detector
 
-    stored = _stored(lake, policy, version)
+    stored = _fitted(lake, policy, version)
     if stored.empty:
         return fit_profile(lake, policy, base, version).detectors
     rows = stored[stored["component"].str.startswith(_DETECTOR)]
@@ -127,8 +128,20 @@ def detectors_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -
 
 def drift_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> DriftProfile:
     """The drift profile of ``version``; everything is fitted and stored first if nobody has."""
-    found = drift_profile.load(lake, policy, version, _stored(lake, policy, version))
+    found = drift_profile.load(lake, policy, version, _fitted(lake, policy, version))
     return found if found is not None else fit_profile(lake, policy, base, version).drift
+
+
+def stuck_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> Mapping[str, float]:
+    """Largest stuck share of any reference chunk by feature; no summary is loaded for it."""
+    stored = _fitted(lake, policy, version)
+    return drift_profile.stuck_of(stored) if len(stored) else fit_profile(lake, policy, base, version).drift.stuck
+
+
+def _fitted(lake: Lake, policy: MonitoredModel, version: str) -> "pd.DataFrame":
+    """Stored rows of the profile; none where it was fitted for another declaration, so that it is fitted anew."""
+    stored = _stored(lake, policy, version)
+    return stored if drift_profile.is_of(stored, policy.fit_hash) else stored.iloc[:0]
 
 
 def _stored(lake: Lake, policy: MonitoredModel, version: str) -> "pd.DataFrame":
@@ -140,7 +153,7 @@ def component(lake: Lake, policy: MonitoredModel, base: Path, version: str, name
     from monitoring_assets.measures.fitted_state import load_state
     from monitoring_assets.measures.nanny import Fitted
 
-    stored = _stored(lake, policy, version)
+    stored = _fitted(lake, policy, version)
     if stored.empty:
         return fit_profile(lake, policy, base, version).performance.get(name)
     own = stored[stored["component"] == name]
@@ -174,7 +187,7 @@ def _store(lake: Lake, policy: MonitoredModel, version: str, profile: Profile) -
     from monitoring_assets.measures.fitted_state import dump_state
 
     drift_profile.store_summaries(lake, policy, version, profile.drift)
-    rows = drift_profile.rows_of(version, profile.drift)
+    rows = drift_profile.rows_of(version, profile.drift, policy.fit_hash)
     for name, detector in profile.detectors.items():
         own = {"reference_version": version, "component": f"{_DETECTOR}{name}", "limits": json.dumps(asdict(detector)), "state": b""}
         rows.append({**own, "n_rows": profile.drift.n_rows, "n_chunks": profile.drift.n_chunks})

@@ -78,7 +78,7 @@ def _measured(lake: Lake, policy: MonitoredModel, base: Path, rows: "pd.DataFram
     versions = rows["chunk"].map(served_versions(rows))
     parts = []
     for version, own in rows.groupby(versions):
-        parts.append(quality(policy, own, reference.drift_of(lake, policy, base, str(version)).stuck))
+        parts.append(quality(policy, own, reference.stuck_of(lake, policy, base, str(version))))
     return pd.concat(parts, ignore_index=True)
 
 

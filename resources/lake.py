@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from resources.log_source import quote
 from resources.tables import Table
 
 if TYPE_CHECKING:
@@ -103,10 +104,12 @@ class Lake(dg.ConfigurableResource["Lake"]):
         self, connection: "duckdb.DuckDBPyConnection", model: str, table: Table, where: Where | None = None, version: int | None = None
     ) -> None:
         """Make ``table`` a view of the same name on ``connection``, restricted to ``where``; nothing is read yet."""
-        files = self._files(model, table, where, version)
-        columns = ", ".join(f'"{name}"::{_DUCKDB[kind]} AS "{name}"' for name, kind in table.columns.items())
+        files, stored = self._files(model, table, where, version), self._stored_columns(model, table, version)
+        columns = ", ".join(
+            f"{quote(name) if name in stored else 'NULL'}::{_DUCKDB[kind]} AS {quote(name)}" for name, kind in table.columns.items()
+        )
         if not files:
-            nothing = ", ".join(f'NULL::{_DUCKDB[kind]} AS "{name}"' for name, kind in table.columns.items())
+            nothing = ", ".join(f"NULL::{_DUCKDB[kind]} AS {quote(name)}" for name, kind in table.columns.items())
             connection.execute(f"CREATE TEMP VIEW {table.name} AS SELECT {nothing} WHERE false")
         elif "://" in self.root:
             dataset = self._open(model, table, version=version).to_pyarrow_dataset(file_pruning_predicate=_filters(where))
@@ -152,6 +155,11 @@ class Lake(dg.ConfigurableResource["Lake"]):
         _retried(commit)
         return done
 
+    def _stored_columns(self, model: str, table: Table, version: int | None) -> set[str]:
+        """Columns of the table as it is stored: one written by an older release lacks those that came later."""
+        target = self._open(model, table, version=version)
+        return {one.name for one in target.schema().fields} if target is not None else set(table.columns)
+
     def _files(self, model: str, table: Table, where: Where | None, version: int | None) -> list[str]:
         target = self._open(model, table, version=version)
         if target is None:
@@ -172,6 +180,8 @@ class Lake(dg.ConfigurableResource["Lake"]):
             table_now, opened_at = kept[path]
             table_now.update_incremental()
             if table_now.version() < opened_at + _COMMITS_CAUGHT_UP:
+                if create:
+                    _add_new_columns(table_now, table)
                 return table_now
         if not DeltaTable.is_deltatable(path):
             if not create:
@@ -180,11 +190,34 @@ class Lake(dg.ConfigurableResource["Lake"]):
         if version is not None:
             return DeltaTable(path, version=version)
         opened = DeltaTable(path)
+        if create:
+            _add_new_columns(opened, table)
         kept[path] = opened, opened.version()
         return opened
 
 
 _DUCKDB = {"string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}
+
+
+def _add_new_columns(stored: "DeltaTable", table: Table) -> None:
+    """Give a table of an older release the columns that came later, empty in its old rows.
+
+    Raises:
+        ContractError: when a column is stored with another type; nothing is changed then.
+    """
+    import pyarrow as pa
+    from deltalake import Field, Schema
+
+    known = {field.name: field for field in stored.schema().fields}
+    wanted = Schema.from_arrow(pa.schema([field.with_nullable(True) for field in _schema(table)]))
+    for field in wanted.fields:
+        if field.name in known and known[field.name].type != field.type:
+            raise ContractError(
+                f"table {table.name}: got column {field.name} of type {known[field.name].type}; expected {field.type}. Move the old lake away."
+            )
+    missing = [Field(field.name, field.type, nullable=True) for field in wanted.fields if field.name not in known]
+    if missing:
+        stored.alter.add_columns(missing)
 
 
 def _retried(commit: Callable[[], int]) -> int:

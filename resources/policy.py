@@ -5,6 +5,7 @@ up methods or recipes (their registries do that when definitions load), Dagster.
 """
 
 import hashlib
+import json
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
@@ -128,9 +129,12 @@ class Features(Section):
         taken = sorted(RESERVED & set(self.all))
         if taken:
             raise ValueError(f"got {taken}; expected other names: the platform's own columns are called so")
-        twice = sorted({name for name in self.all if self.all.count(name) > 1})
+        plain = [name.lower() for name in self.all]
+        twice = sorted({name for name in self.all if plain.count(name.lower()) > 1})
         if twice:
-            raise ValueError(f"got {twice} more than once; expected every feature to be listed once")
+            raise ValueError(
+                f"got {twice} more than once; expected every feature to be listed once, and names that differ in more than case"
+            )
         return self
 
     @property
@@ -399,6 +403,16 @@ class MonitoredModel(Section):
     def policy_hash(self) -> str:
         """Hash of every declared and defaulted value; a model version carries it as lineage."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    @property
+    def fit_hash(self) -> str:
+        """Hash of what the reference profile depends on: a profile of another hash was fitted for another declaration."""
+        told = {
+            "features": self.features.model_dump(), "segments": self.segments, "chunk": self.chunk, "seed": self.retrain.seed,
+            "reference": self.reference.model_dump(mode="json"), "performance": self.performance.model_dump(), "metrics": self.metrics,
+            "drift": self.drift.model_dump(include={"numeric", "categorical", "multivariate", "season"}), "rule": self.drift.limit.rule,
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def outcome_due(self, chunk: str) -> datetime:
         """Moment by which every outcome of ``chunk`` must have arrived."""

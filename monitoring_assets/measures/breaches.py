@@ -4,6 +4,7 @@ Belongs here: applying the declared limit to all numbers of one chunk at once. D
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.distances import ks_limiting_p_value
@@ -112,6 +113,11 @@ def _by_p_value(policy: MonitoredModel, family: Sequence[Measured], limit: Drift
     own_rate = rate if limit.correction == "none" else rate / max(1, known)
     lines = []
     for one, p_value, after in zip(family, p_values, corrected, strict=True):
+        blocks = len(one.null.values) if one.null is not None else 0
+        if limit.rule == "p_value" and limit.autocorrelation == "block_permutation" and own_rate * (blocks + 1) <= 1:
+            told = f"got {blocks} reference blocks for {known} numbers; expected more: no p-value can fall below {1 / (blocks + 1):.2g}, so no limit can be set"
+            lines.append(_line(policy, replace(one, number=replace(one.number, reason=told)), p_value, NAN, (NAN, NAN), False))
+            continue
         if limit.rule == "calibrated":
             bounds = _calibrated_limits(one, own_rate)
         else:
@@ -195,8 +201,8 @@ def _line(
     reason = number.reason
     if breach and number.effect == number.effect and abs(number.effect) < smallest:
         breach, reason = False, f"effect {number.effect:.3g} below the declared minimum {smallest:g}"
-    if not reason and policy.drift.limit.rule == "calibrated" and (one.null is None or not one.null.is_known):
-        reason = f"got fewer than {FEWEST_BLOCKS} reference blocks of this size; expected more: no limit can be set"
+    if not reason and number.value == number.value and after != after and bounds[0] != bounds[0] and bounds[1] != bounds[1]:
+        reason = f"got fewer than {FEWEST_BLOCKS} reference blocks or chunks to learn from; expected more: no limit can be set"
     deviation = number.standard_error
     if deviation != deviation and one.null is not None:
         deviation = one.null.deviation(number.n_rows)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MISSING_SHARE, OUT_OF_RANGE_SHARE, REJECTED_SHARE, ROW_COUNT = "missing_share", "out_of_range_share", "rejected_share", "row_count"
 STUCK_SHARE = "stuck_share"
+#: A feature with fewer distinct values in the reference is a switch or a count, and repeats itself by nature.
+_FEW_VALUES = 10
 
 
 def quality(policy: MonitoredModel, rows: "pd.DataFrame", stuck: Mapping[str, float] | None = None) -> "pd.DataFrame":
@@ -48,7 +50,8 @@ def quality(policy: MonitoredModel, rows: "pd.DataFrame", stuck: Mapping[str, fl
         for name, usual in (stuck or {}).items():
             share, limit = stuck_share(policy, group, name), limits.stuck_share
             is_stuck = usual <= limit < share and len(group) >= limits.minimum_rows
-            long.append((chunk, str(Kind.DATA_QUALITY), STUCK_SHARE, name, share, np.nan, len(group), np.nan, max(limit, usual), is_stuck))
+            shown = limit if usual <= limit else np.nan  # a feature that stands still by nature has no limit
+            long.append((chunk, str(Kind.DATA_QUALITY), STUCK_SHARE, name, share, np.nan, len(group), np.nan, shown, is_stuck))
     for chunk, count in rows.groupby("chunk").size().items():
         long.append((chunk, str(Kind.DATA_QUALITY), ROW_COUNT, "rows", float(count), 0.0, count, float(limits.minimum_rows), np.nan, False))
     return with_all_columns(pd.DataFrame(long, columns=FILLED))
@@ -96,4 +99,8 @@ def stuck_exemptions(policy: MonitoredModel, reference: "pd.DataFrame") -> dict[
     """
     keys = policy.cadence.keys(reference["time"])
     groups = [own for _, own in reference.groupby(keys, sort=True) if len(own) >= policy.validation.minimum_rows]
-    return {name: max((stuck_share(policy, own, name) for own in groups), default=0.0) for name in policy.features.numeric}
+    few = {name for name in policy.features.numeric if reference[name].nunique() < _FEW_VALUES}
+    return {
+        name: 1.0 if name in few else max((stuck_share(policy, own, name) for own in groups), default=0.0)
+        for name in policy.features.numeric
+    }

@@ -457,9 +457,12 @@ def measure_columns(policy: MonitoredModel, fitted: Iterable[FittedColumn], rows
         by_segment.setdefault(column.segment, []).append(column)
     measured, outliers = _measure_segment(policy, by_segment.get(ALL, []), rows)
     for name in policy.segments:
+        seen: set[str] = set()
         for value, own in rows.segments(name):
             segment = segment_name(name, value)
+            seen.add(segment)
             if own.n_rows < policy.validation.minimum_rows:
+                measured.append(_silent(policy, name, segment, own.n_rows))
                 continue
             if segment not in by_segment:
                 told = f"got segment {segment}, which the reference does not hold; expected one of it"
@@ -470,7 +473,17 @@ def measure_columns(policy: MonitoredModel, fitted: Iterable[FittedColumn], rows
                 ]  # fmt: skip
                 continue
             measured += _measure_segment(policy, by_segment[segment], own)[0]
+        gone = sorted(segment for segment in by_segment if segment.startswith(segment_name(name, "")) and segment not in seen)
+        measured += [_silent(policy, name, segment, 0) for segment in gone]
     return measured, outliers
+
+
+def _silent(policy: MonitoredModel, column: str, segment: str, n_rows: int) -> Measured:
+    """One line that says a segment of the reference has too few rows in the chunk to be measured, or none."""
+    feature = next(name for name in policy.features.all if name != column)
+    method = next(iter(methods_of(policy, feature in policy.features.numeric)), "none")
+    told = f"got {n_rows} rows of segment {segment}; expected at least {policy.validation.minimum_rows}"
+    return Measured(feature, segment, REFERENCE, method, refused(told, n_rows), None)
 
 
 def _measure_segment(policy: MonitoredModel, columns: Sequence[FittedColumn], rows: Rows) -> tuple[list[Measured], dict[str, float]]:

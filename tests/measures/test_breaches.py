@@ -248,7 +248,7 @@ def test_too_few_reference_chunks_set_no_limit_say_why_and_breach_nothing():
     own = lines[lines["kind"] == "univariate_drift"]
     assert not own["breach"].any()
     assert own["upper_limit"].isna().all()
-    assert own["reason"].str.startswith("got fewer than 4 reference blocks of this size; expected more").all()
+    assert own["reason"].str.startswith("got fewer than 4 reference blocks or chunks to learn from; expected more").all()
 
 
 def test_a_short_later_reference_keeps_the_limits_of_the_one_before():

@@ -218,11 +218,17 @@ def test_a_segment_the_reference_never_had_is_named_and_never_a_breach():
     assert not own["breach"].any()
 
 
-def test_a_segment_of_too_few_rows_is_skipped():
+def test_a_segment_of_too_few_rows_is_not_measured_and_one_line_says_so():
     chunk = world(1, 6).copy()
     chunk["site"] = ["north"] * 70 + ["south"] * 26
     lines = lines_of(SITES, fit(SITES, world(40, 1)), FrameRows(chunk))
-    assert set(lines["segment"]) == {"all", "site=north"}
+    few = lines[lines["segment"] == "site=south"]
+    assert list(few["reason"]) == ["got 26 rows of segment site=south; expected at least 30"]
+    assert few["value"].isna().all()
+    assert not few["breach"].any()
+    chunk["site"] = "north"
+    gone = lines_of(SITES, fit(SITES, world(40, 1)), FrameRows(chunk))
+    assert list(gone.loc[gone["segment"] == "site=south", "reason"]) == ["got 0 rows of segment site=south; expected at least 30"]
 
 
 def test_a_segment_that_is_a_feature_is_measured_but_not_within_itself():

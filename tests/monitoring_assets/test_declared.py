@@ -157,3 +157,75 @@ def test_known_events_are_drawn_into_the_pictures(tmp_path, instance):
         pictures.append(plots.draw(platform.lake, platform.policy, "2024-02-12", plots.DRIFT))
     assert pictures[0].startswith(b"\x89PNG")
     assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        {"limit": {"rule": "std"}},
+        {"season": "hour"},
+        {"numeric": ["kolmogorov_smirnov", "psi"]},
+        {"multivariate": ["mmd"]},
+        {"limit": {"rule": "p_value"}, "numeric": ["kolmogorov_smirnov"], "categorical": ["chi2"], "multivariate": []},
+    ],
+)
+def test_a_declaration_changed_after_the_fit_is_fitted_anew_and_still_finds_the_shift(tmp_path, instance, drift):
+    before = Platform(tmp_path, instance, synthetic.make_log(fault="shift"))
+    before.run("monitor", QUIET_CHUNK)
+    after = Platform(tmp_path, instance, synthetic.make_log(fault="shift"), drift=drift)
+    after.run("monitor", FAULT_CHUNK)
+    assert not after.check(Stage.DRIFT_REPORT, Check.DRIFT, FAULT_CHUNK)[0]
+    rows = after.lake.read("shop", tables.MEASUREMENTS, {"chunk": FAULT_CHUNK})
+    own = rows[rows["breach"] & rows["is_deciding"] & rows["kind"].isin([Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT])]
+    assert {"x2", "all features"} & set(own["subject"])
+
+
+def test_an_unchanged_declaration_is_not_fitted_again(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log())
+    platform.run("monitor", QUIET_CHUNK)
+    fitted = platform.lake.data_version("shop", tables.REFERENCE_PROFILES)
+    again = Platform(
+        tmp_path, instance, synthetic.make_log(), drift={"severity": "ERROR", "confirm": 2, "minimum_effect": {"wasserstein": 0.1}}
+    )
+    again.run("monitor", FAULT_CHUNK)
+    assert again.lake.data_version("shop", tables.REFERENCE_PROFILES) == fitted
+
+
+def test_a_check_without_a_single_limit_does_not_pass(tmp_path, instance):
+    permutation = {"rule": "p_value", "autocorrelation": "block_permutation", "alpha": 0.05}
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="shift"), drift={"limit": permutation})
+    platform.run("monitor", FAULT_CHUNK)
+    is_passed, severity, text = platform.check(Stage.DRIFT_REPORT, Check.DRIFT, FAULT_CHUNK)
+    assert not is_passed
+    assert severity is dg.AssetCheckSeverity.WARN
+    assert "have no value or no limit" in text
+
+
+def test_where_one_number_alone_is_asked_for_block_permutation_can_breach(tmp_path, instance):
+    drift = {"limit": {"rule": "p_value", "autocorrelation": "block_permutation", "correction": "none"}, "numeric": ["kolmogorov_smirnov"],
+             "categorical": [], "multivariate": []}  # fmt: skip
+    for fault, is_passed in (("shift", False), (None, True)):
+        with dg.DagsterInstance.ephemeral() as own:
+            platform = Platform(tmp_path / str(fault), own, synthetic.make_log(fault=fault), drift=drift)
+            platform.run("monitor", FAULT_CHUNK)
+            assert platform.check(Stage.DRIFT_REPORT, Check.DRIFT, FAULT_CHUNK)[0] is is_passed
+
+
+def test_a_switch_that_stays_on_is_drift_and_no_stuck_sensor(tmp_path, instance):
+    log = synthetic.make_log()
+    log["x2"] = (log["x2"] > 0).astype(float)
+    log.loc[log["ts"].dt.strftime("%Y-%m-%d") == FAULT_CHUNK, "x2"] = 1.0
+    platform = Platform(tmp_path, instance, log)
+    platform.run("monitor", FAULT_CHUNK)
+    assert platform.verdict(FAULT_CHUNK) != Verdict.DATA_FAULT
+    assert not platform.check(Stage.DRIFT_REPORT, Check.DRIFT, FAULT_CHUNK)[0]
+
+
+def test_names_with_quotes_blanks_and_bars_reach_the_report(tmp_path, instance):
+    names = {"x1": 'a "quoted" name', "x2": "b|<b>bar</b>"}
+    log = synthetic.make_log(fault="shift").rename(columns=names)
+    platform = Platform(tmp_path, instance, log, features={"numeric": list(names.values()), "categorical": ["site"]})
+    assert platform.run("monitor", FAULT_CHUNK).success
+    assert "b|<b>bar</b>" in platform.check(Stage.DRIFT_REPORT, Check.DRIFT, FAULT_CHUNK)[2]
+    page = (platform.settings.reports / "shop" / f"{FAULT_CHUNK}.html").read_text(encoding="utf-8")
+    assert "<b>bar</b>" not in page

@@ -371,3 +371,27 @@ def test_times_of_other_zones_are_stored_as_utc(lake: Lake):
     there = pd.Timestamp("2024-01-01 01:00", tz="Europe/Berlin")
     lake.replace("demo", ROWS, rows("c1", ["x"]).assign(at=there), {"chunk": "c1"})
     assert lake.read("demo", ROWS)["at"].iloc[0] == pd.Timestamp(datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def test_a_table_of_an_older_release_gets_its_new_columns_and_keeps_its_rows(lake):
+    older = Table("growing", {"chunk": "string", "value": "double"}, ("chunk",), frozenset({"chunk"}))
+    newer = Table(
+        "growing", {"chunk": "string", "value": "double", "reason": "string", "n": "int64"}, ("chunk",), frozenset({"chunk", "n"})
+    )
+    lake.replace("m", older, pd.DataFrame({"chunk": ["a"], "value": [1.0]}), {"chunk": "a"})
+    before = lake.read("m", newer)
+    assert before["value"].tolist() == [1.0]
+    assert before[["reason", "n"]].isna().all(axis=None)
+    lake.replace("m", newer, pd.DataFrame({"chunk": ["b"], "value": [2.0], "reason": ["new"], "n": [3]}), {"chunk": "b"})
+    rows = lake.read("m", newer).sort_values("chunk", ignore_index=True)
+    assert rows["value"].tolist() == [1.0, 2.0]
+    assert rows["reason"].isna().tolist() == [True, False]
+
+
+def test_a_column_that_changed_its_type_is_refused_with_got_and_expected(lake):
+    older = Table("changing", {"chunk": "string", "value": "double"}, ("chunk",))
+    newer = Table("changing", {"chunk": "string", "value": "string"}, ("chunk",))
+    lake.replace("m", older, pd.DataFrame({"chunk": ["a"], "value": [1.0]}), {"chunk": "a"})
+    fresh = Lake(root=lake.root + "/")  # nothing of it is kept open
+    with pytest.raises(ContractError, match="got column value of type"):
+        fresh.replace("m", newer, pd.DataFrame({"chunk": ["b"], "value": ["x"]}), {"chunk": "b"})
