@@ -175,10 +175,19 @@ def ascending(values: "np.ndarray") -> Part:
     """Turn sorted finite ``values`` ``(n,)`` into distinct values and their mass."""
     import numpy as np
 
-    if len(values) < 2 or not (values[1:] == values[:-1]).any():
+    n_distinct = int(np.count_nonzero(values[1:] != values[:-1])) + 1 if len(values) else 0
+    if n_distinct == len(values):
         return Part(values)
-    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    return Part(values[starts], np.diff(np.concatenate([starts, [len(values)]])).astype("float64"))
+    distinct, mass = np.empty(n_distinct), np.empty(n_distinct)
+    done = start = 0
+    while start < len(values):  # in pieces that end with a run: a large column has no room for whole columns of places
+        stop = int(np.searchsorted(values, values[min(start + PART, len(values)) - 1], "right"))
+        piece = values[start:stop]
+        starts = np.flatnonzero(np.concatenate([[True], piece[1:] != piece[:-1]]))
+        own = slice(done, done + len(starts))
+        distinct[own], mass[own] = piece[starts], np.diff(starts, append=len(piece))
+        done, start = own.stop, stop
+    return Part(distinct, mass)
 
 
 def finite(values: "np.ndarray") -> "np.ndarray":
