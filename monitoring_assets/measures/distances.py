@@ -162,7 +162,8 @@ def _ranges(reference: Numbers, take: Take, n_rows: int) -> "Iterator[tuple[Part
         high = np.inf if is_last else float(part.values[-1])
         own = take(low, high)
         low = high
-        if part.prefix is not None or len(own.values) < BLOCK // 8 or len(part.values) < BLOCK:
+        is_small = len(part.values) < BLOCK if part.mass is None else len(part.values) <= 2 * BLOCK
+        if part.prefix is not None or is_small or (part.mass is None and len(own.values) < BLOCK // 8):
             yield part, own, high
             continue
         done = 0

@@ -36,11 +36,18 @@ class Part:
     mass: "np.ndarray | None" = None
     prefix: "np.ndarray | None" = None
 
-    @cached_property
+    @property
     def _cumulative(self) -> "np.ndarray":
+        """Mass of the first 0, 1, 2 … values; kept for small parts only."""
         import numpy as np
 
-        return np.concatenate([[0.0], np.cumsum(self.mass, dtype="float64")])
+        kept: np.ndarray | None = self.__dict__.get("_kept")
+        if kept is not None:
+            return kept
+        found = np.concatenate([[0.0], np.cumsum(self.mass, dtype="float64")])
+        if len(self.values) <= 2 * BLOCK:
+            self.__dict__["_kept"] = found
+        return found
 
     def below(self, count: "np.ndarray | int") -> Any:
         """Mass of the first ``count`` values, for one count or many; without masses that is the count."""
@@ -102,7 +109,7 @@ class Part:
     @property
     def total(self) -> float:
         """Mass of the whole part."""
-        return float(len(self.values)) if self.mass is None else float(self._cumulative[-1])
+        return float(len(self.values)) if self.mass is None else float(self.mass.sum())
 
 
 @dataclass(frozen=True)
