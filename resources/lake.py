@@ -104,15 +104,18 @@ class Lake(dg.ConfigurableResource["Lake"]):
         self, connection: "duckdb.DuckDBPyConnection", model: str, table: Table, where: Where | None = None, version: int | None = None
     ) -> None:
         """Make ``table`` a view of the same name on ``connection``, restricted to ``where``; nothing is read yet."""
-        files, stored = self._files(model, table, where, version), self._stored_columns(model, table, version)
+        target = self._open(model, table, version=version)
+        files = [] if target is None else self._files(target, model, table, where)
+        # a table written by an older release lacks the columns that came later
+        stored = set() if target is None else {one.name for one in target.schema().fields}
         columns = ", ".join(
             f"{quote(name) if name in stored else 'NULL'}::{_DUCKDB[kind]} AS {quote(name)}" for name, kind in table.columns.items()
         )
-        if not files:
+        if target is None or not files:
             nothing = ", ".join(f"NULL::{_DUCKDB[kind]} AS {quote(name)}" for name, kind in table.columns.items())
             connection.execute(f"CREATE TEMP VIEW {table.name} AS SELECT {nothing} WHERE false")
         elif "://" in self.root:
-            dataset = self._open(model, table, version=version).to_pyarrow_dataset(file_pruning_predicate=_filters(where))
+            dataset = target.to_pyarrow_dataset(file_pruning_predicate=_filters(where))
             connection.register(f"{table.name}_files", dataset)
             connection.execute(f"CREATE TEMP VIEW {table.name} AS SELECT {columns} FROM {table.name}_files")
         else:
@@ -155,15 +158,7 @@ class Lake(dg.ConfigurableResource["Lake"]):
         _retried(commit)
         return done
 
-    def _stored_columns(self, model: str, table: Table, version: int | None) -> set[str]:
-        """Columns of the table as it is stored: one written by an older release lacks those that came later."""
-        target = self._open(model, table, version=version)
-        return {one.name for one in target.schema().fields} if target is not None else set(table.columns)
-
-    def _files(self, model: str, table: Table, where: Where | None, version: int | None) -> list[str]:
-        target = self._open(model, table, version=version)
-        if target is None:
-            return []
+    def _files(self, target: "DeltaTable", model: str, table: Table, where: Where | None) -> list[str]:
         files = target.file_uris(file_pruning_predicate=_filters(where))
         if "://" in self.root:
             return list(files)
