@@ -86,7 +86,7 @@ class DuckRows:
                 return Part(np.ma.getdata(found["value"]), None if (mass == 1.0).all() else mass)
             result = np.ma.getdata(self._select(f"{own}::DOUBLE AS value", condition).fetchnumpy()["value"])
             result.sort()
-            return ascending(result)
+            return ascending(result, overwrite=True)
 
         return values
 

@@ -137,7 +137,8 @@ class Numbers:
         found, below = np.empty(len(ranks)), 0.0
         for part in self.parts:
             inside = (ranks >= below) & (ranks < below + part.total)
-            found[inside] = part.values[part.reaching(ranks[inside] - below + 1) - 1]
+            if inside.any():
+                found[inside] = part.values[part.reaching(ranks[inside] - below + 1) - 1]
             below += part.total
         return found
 
@@ -178,23 +179,27 @@ class Categories:
 Summary = Numbers | Categories
 
 
-def ascending(values: "np.ndarray") -> Part:
-    """Turn sorted finite ``values`` ``(n,)`` into distinct values and their mass."""
+def ascending(values: "np.ndarray", overwrite: bool = False) -> Part:
+    """Turn sorted finite ``values`` ``(n,)`` into distinct values and their mass, kept in the smallest whole type.
+
+    ``overwrite`` allows the distinct values to be written over ``values``: a large column has no room for another copy.
+    """
     import numpy as np
 
-    n_distinct = int(np.count_nonzero(values[1:] != values[:-1])) + 1 if len(values) else 0
-    if n_distinct == len(values):
+    if not len(values) or not (values[1:] == values[:-1]).any():
         return Part(values)
-    distinct, mass = np.empty(n_distinct), np.empty(n_distinct)
+    distinct, masses = values if overwrite else np.empty(len(values)), []
     done = start = 0
-    while start < len(values):  # in pieces that end with a run: a large column has no room for whole columns of places
-        stop = int(np.searchsorted(values, values[min(start + PART, len(values)) - 1], "right"))
+    while start < len(values):  # in pieces that end with a run, so that places of the whole column are never held
+        stop = int(np.searchsorted(values[start:], values[min(start + PART, len(values)) - 1], "right")) + start
         piece = values[start:stop]
         starts = np.flatnonzero(np.concatenate([[True], piece[1:] != piece[:-1]]))
-        own = slice(done, done + len(starts))
-        distinct[own], mass[own] = piece[starts], np.diff(starts, append=len(piece))
-        done, start = own.stop, stop
-    return Part(distinct, mass)
+        mass = np.diff(starts, append=len(piece))
+        distinct[done : done + len(starts)] = piece[starts]
+        masses.append(mass.astype(np.min_scalar_type(mass.max())))
+        done, start = done + len(starts), stop
+    kept = distinct[:done]
+    return Part(kept if 2 * done > len(values) else kept.copy(), np.concatenate(masses))  # few values do not hold a long column
 
 
 def finite(values: "np.ndarray") -> "np.ndarray":
@@ -221,7 +226,7 @@ def summarize_numbers(values: "np.ndarray") -> Numbers:
         own = np.sort(own)
     else:
         own.sort()  # a copy already: a large column is not copied twice
-    return Numbers(cut(ascending(own)), len(values) - len(own))
+    return Numbers(cut(ascending(own, overwrite=True)), len(values) - len(own))
 
 
 def summarize_categories(values: "pd.Series") -> Categories:
@@ -316,7 +321,7 @@ def _arrays(piece: bytes) -> "Iterator[np.ndarray]":
         if np.lib.format.read_magic(buffer) != (1, 0):
             raise ValueError("got another version of the array format")
         shape, _, dtype = np.lib.format.read_array_header_1_0(buffer)
-        if dtype.kind not in "fi" or len(shape) != 1:
+        if dtype.kind not in "fiu" or len(shape) != 1:
             raise ValueError(f"got an array of {dtype} and shape {shape}")
         yield np.frombuffer(piece, dtype, shape[0], buffer.tell())
         buffer.seek(shape[0] * dtype.itemsize, io.SEEK_CUR)
