@@ -209,8 +209,7 @@ def build_drift_report(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
         import pandas as pd
 
-        from monitoring_assets.measures.breaches import typed
-        from monitoring_assets.measures.registry import COLUMNS
+        from monitoring_assets.measures.lines import lines_of
 
         profiles: dict[str, DriftProfile] = {}
         frames, versions, notes = [], {}, dict[str, str]()
@@ -220,7 +219,7 @@ def build_drift_report(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
                 notes[one.version] = false_alarm_note(policy, profiles[one.version])
             frames.append(measure_chunk(policy, profiles[one.version], one))
             versions[one.chunk] = one.version
-        long = pd.concat(frames, ignore_index=True) if frames else typed(pd.DataFrame(columns=COLUMNS))
+        long = pd.concat(frames, ignore_index=True) if frames else lines_of([])
         stored = pd.Series(versions, dtype=object)
         version = measurements.store(lake, policy, Stage.DRIFT_REPORT, chunks, long, now(policy, lake), stored)
         groups, breaches, reports = dict(list(long.groupby("chunk"))), _breaches_by_chunk(lake, policy, chunks), {}

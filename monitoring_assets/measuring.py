@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitoring_assets import measurements, reference
-from monitoring_assets.measures.registry import COLUMNS
+from monitoring_assets.measures.lines import lines_of
 from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
@@ -45,4 +45,4 @@ def measure_chunks(lake: Lake, policy: MonitoredModel, base: Path, components: S
             if fitted is not None:
                 frames.append(nanny.measure(fitted, policy, own))
     frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS).astype({"breach": bool, "is_deciding": bool})
+    return pd.concat(frames, ignore_index=True) if frames else lines_of([])

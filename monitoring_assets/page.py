@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 from markupsafe import Markup
 
 from monitoring_assets import page_svg
+from monitoring_assets.measures.lines import ALL, REFERENCE
 from monitoring_assets.page_lines import (
-    ALL,
-    REFERENCE,
     SHOWN,
     CategoryShape,
     Heading,

@@ -10,13 +10,13 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from monitoring_assets.measures.lines import ALL, REFERENCE
 from monitoring_assets.page_svg import Point
 from resources.vocabulary import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL, REFERENCE = "all", "reference"
 
 #: Most rows of one table: what bounds the size of a page.
 MOST_ROWS = 60

@@ -6,7 +6,8 @@ Belongs here: sentences. Does not: choosing and ordering lines (``page_lines.py`
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from monitoring_assets.page_lines import ALL, REFERENCE, CategoryShape, Line, Shape
+from monitoring_assets.measures.lines import ALL, REFERENCE
+from monitoring_assets.page_lines import CategoryShape, Line, Shape
 from monitoring_assets.page_svg import bounded, number
 from resources.vocabulary import Kind
 

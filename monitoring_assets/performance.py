@@ -11,7 +11,7 @@ import dagster as dg
 
 from monitoring_assets import measurements, plots, reference
 from monitoring_assets.measures.judge import is_harmful_breach
-from monitoring_assets.measures.quality import with_all_columns
+from monitoring_assets.measures.lines import FILLED, with_all_columns
 from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from resources.clock import now
@@ -92,7 +92,6 @@ def _loss_sequences(lake: Lake, policy: MonitoredModel, base: Path, labelled: "p
     import pandas as pd
 
     from monitoring_assets.measures.onset import losses_of
-    from monitoring_assets.measures.quality import FILLED
     from monitoring_assets.measures.sequential import detect
 
     lines, reasons = [], []

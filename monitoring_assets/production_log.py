@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from monitoring_assets import measurements
-from monitoring_assets.measures.quality import FILLED, with_all_columns
+from monitoring_assets.measures.lines import FILLED, with_all_columns
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from monitoring_assets.verdict import conclude_data_fault
 from resources import tables

@@ -148,7 +148,7 @@ def _heading(
 def shapes_of(policy: MonitoredModel, profile: "DriftProfile", one: ChunkRows) -> "dict[str, Shape | CategoryShape]":
     """Reference and chunk of every feature as shares of the same bins or categories."""
     from monitoring_assets.measures.distribution import Categories, Numbers
-    from monitoring_assets.measures.univariate import ALL
+    from monitoring_assets.measures.lines import ALL
 
     found: dict[str, Shape | CategoryShape] = {}
     for column in profile.columns:

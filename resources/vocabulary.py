@@ -64,6 +64,17 @@ class Kind(StrEnum):
     ESTIMATED_PERFORMANCE = "estimated_performance"
     REALIZED_PERFORMANCE = "realized_performance"
     LOSS_SEQUENCE = "loss_sequence"
+    #: How sure the model is of itself, and whether that is deserved.
+    UNCERTAINTY = "uncertainty"
+    #: Whether the assumptions of the estimate hold.
+    ESTIMATE_TRUST = "estimate_trust"
+    #: Outcomes themselves, and predictions given the outcome.
+    LABEL_SHIFT = "label_shift"
+    #: What the predictions lean on.
+    ATTRIBUTION_DRIFT = "attribution_drift"
+    #: Why it hurts: evidence gathered once harm was seen.
+    DIAGNOSIS = "diagnosis"
+    BUSINESS_KPI = "business_kpi"
 
 
 class Verdict(StrEnum):

@@ -21,7 +21,8 @@ import scipy.stats  # noqa: F401
 from meter import Meter, task, write_values
 
 from monitoring_assets.measures.distribution import pack, unpack
-from monitoring_assets.measures.univariate import ALL, FittedColumn, FrameRows, fit_values, measure_columns
+from monitoring_assets.measures.lines import ALL
+from monitoring_assets.measures.univariate import FittedColumn, FrameRows, fit_values, measure_columns
 from monitoring_assets.pushdown import LARGE, DuckRows
 from resources.policy import MonitoredModel
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.distances import ks_limiting_p_value
 from monitoring_assets.measures.limits import FEWEST_BLOCKS, adjusted
+from monitoring_assets.measures.lines import ALL, COLUMNS, REFERENCE, typed
 from monitoring_assets.measures.number import NAN
-from monitoring_assets.measures.registry import COLUMNS, MULTIVARIATE
-from monitoring_assets.measures.univariate import ALL, REFERENCE, Measured, matched_name
+from monitoring_assets.measures.registry import MULTIVARIATE
+from monitoring_assets.measures.univariate import Measured, matched_name
 from resources.policy import DriftLimit, MonitoredModel
 from resources.vocabulary import Kind
 
@@ -62,12 +63,6 @@ def drift_lines(
             "value": outlier_share, "n_rows": n_rows, "breach": False, "is_deciding": False, "reason": _told(policy, outlier_share), **blank,
         })  # fmt: skip
     return typed(pd.DataFrame(lines, columns=COLUMNS))
-
-
-def typed(lines: "pd.DataFrame") -> "pd.DataFrame":
-    """Lines with the column types of the table."""
-    numbers = ["value", "standard_error", "effect", "p_value", "adjusted_p_value", "lower_limit", "upper_limit"]
-    return lines.astype(dict.fromkeys(numbers, "float64") | {"n_rows": "int64", "breach": "bool", "is_deciding": "bool"})
 
 
 def _told(policy: MonitoredModel, share: float) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from monitoring_assets.measures import limits
 from monitoring_assets.measures.breaches import ALL_FEATURES
 from monitoring_assets.measures.limits import Null
+from monitoring_assets.measures.lines import ALL, REFERENCE
 from monitoring_assets.measures.multivariate import MEASURES, State, fit_pca_reconstruction
 from monitoring_assets.measures.registry import MULTIVARIATE
-from monitoring_assets.measures.univariate import ALL, REFERENCE, FittedColumn, Measured
+from monitoring_assets.measures.univariate import FittedColumn, Measured
 from resources.policy import MonitoredModel
 
 if TYPE_CHECKING:

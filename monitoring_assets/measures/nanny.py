@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from monitoring_assets.measures.quality import FILLED, with_all_columns
+from monitoring_assets.measures.lines import FILLED, typed, with_all_columns
 from resources.policy import Limit, MonitoredModel
 from resources.quiet import settle
 from resources.vocabulary import Kind, Task
@@ -167,9 +167,7 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
                     pair.is_breached_by(value),
                 )
             )
-    frame = with_all_columns(pd.DataFrame(long, columns=FILLED))
-    numbers = ["value", "standard_error", "lower_limit", "upper_limit"]
-    return frame.astype(dict.fromkeys(numbers, "float64") | {"n_rows": "int64", "breach": "bool"})
+    return typed(with_all_columns(pd.DataFrame(long, columns=FILLED)))
 
 
 def _numbers(component: str, policy: MonitoredModel, frame: "pd.DataFrame") -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from monitoring_assets.measures.registry import COLUMNS
+from monitoring_assets.measures.lines import FILLED, with_all_columns
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind
 
@@ -55,17 +55,6 @@ def quality(policy: MonitoredModel, rows: "pd.DataFrame", stuck: Mapping[str, fl
     for chunk, count in rows.groupby("chunk").size().items():
         long.append((chunk, str(Kind.DATA_QUALITY), ROW_COUNT, "rows", float(count), 0.0, count, float(limits.minimum_rows), np.nan, False))
     return with_all_columns(pd.DataFrame(long, columns=FILLED))
-
-
-#: Columns that lines start from; ``with_all_columns`` adds the rest.
-FILLED = ["chunk", "kind", "method", "subject", "value", "standard_error", "n_rows", "lower_limit", "upper_limit", "breach"]
-
-
-def with_all_columns(lines: "pd.DataFrame") -> "pd.DataFrame":
-    """Lines of all rows against the reference, decided by their limits alone: the columns that say otherwise are filled in."""
-    blank = dict.fromkeys(("effect", "p_value", "adjusted_p_value"), float("nan"))
-    whole = {"segment": "all", "compared_with": "reference", "is_deciding": True, "reason": ""}
-    return lines.assign(**{name: value for name, value in (blank | whole).items() if name not in lines})[COLUMNS]
 
 
 def stuck_share(policy: MonitoredModel, rows: "pd.DataFrame", name: str) -> float:

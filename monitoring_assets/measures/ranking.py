@@ -6,7 +6,7 @@ Belongs here: pure ranking. Does not: reading measurements, drawing.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from monitoring_assets.measures.univariate import ALL
+from monitoring_assets.measures.lines import ALL
 from resources.vocabulary import Kind
 
 if TYPE_CHECKING:

@@ -7,12 +7,6 @@ from dataclasses import dataclass
 
 from resources.vocabulary import Task
 
-#: Columns of every measured number, before its stage and time are added.
-COLUMNS = [
-    "chunk", "kind", "method", "subject", "segment", "compared_with", "value", "standard_error", "n_rows", "effect", "p_value",
-    "adjusted_p_value", "lower_limit", "upper_limit", "breach", "is_deciding", "reason",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Method:

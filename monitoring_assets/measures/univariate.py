@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from monitoring_assets.measures import distances, limits
 from monitoring_assets.measures.distribution import Categories, Numbers, Summary, finite, merge, summarize_categories, summarize_numbers
 from monitoring_assets.measures.limits import Null
+from monitoring_assets.measures.lines import ALL, REFERENCE
 from monitoring_assets.measures.number import NAN, Number, refused
 from monitoring_assets.measures.registry import CATEGORICAL, NUMERIC, Method
 from resources.policy import MonitoredModel
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-#: Segment name of all rows, and name of the plain comparison.
-ALL, REFERENCE = "all", "reference"
 #: Distance of a fence from the quartiles, in interquartile ranges: four times Tukey's whisker, far outside for any bell.
 _FENCE = 6.0
 #: From this many rows on, blocks are cut along eighths of a usual chunk.

@@ -13,9 +13,10 @@ from test_univariate import breaches, lines_of, policy_of
 from monitoring_assets import drift_profile
 from monitoring_assets.measures.breaches import drift_lines, raw_alarm_share
 from monitoring_assets.measures.limits import fit_null
+from monitoring_assets.measures.lines import ALL, COLUMNS, REFERENCE
 from monitoring_assets.measures.number import Number, refused
-from monitoring_assets.measures.registry import CATEGORICAL, COLUMNS, NUMERIC
-from monitoring_assets.measures.univariate import ALL, REFERENCE, FittedColumn, FrameRows, Measured, fit_columns
+from monitoring_assets.measures.registry import CATEGORICAL, NUMERIC
+from monitoring_assets.measures.univariate import FittedColumn, FrameRows, Measured, fit_columns
 
 DAYS, PER_DAY = 60, 80
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.measures.judge import Judgement, is_harmful_breach, judge
-from monitoring_assets.measures.quality import MISSING_SHARE, ROW_COUNT, with_all_columns
+from monitoring_assets.measures.lines import with_all_columns
+from monitoring_assets.measures.quality import MISSING_SHARE, ROW_COUNT
 from resources.vocabulary import Kind, Verdict
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from monitoring_assets.measures.lines import COLUMNS
 from monitoring_assets.measures.nanny import COMPONENTS, Fitted, LimitPair, fit, measure
-from monitoring_assets.measures.registry import COLUMNS
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind
 

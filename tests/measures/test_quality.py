@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitoring_assets.measures.lines import COLUMNS, FILLED, with_all_columns
 from monitoring_assets.measures.quality import (
-    FILLED,
     MISSING_SHARE,
     OUT_OF_RANGE_SHARE,
     ROW_COUNT,
@@ -15,9 +15,7 @@ from monitoring_assets.measures.quality import (
     quality,
     stuck_exemptions,
     stuck_share,
-    with_all_columns,
 )
-from monitoring_assets.measures.registry import COLUMNS
 
 
 @pytest.fixture(scope="module")

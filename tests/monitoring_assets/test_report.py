@@ -12,7 +12,7 @@ import pytest
 import synthetic
 from synthetic_platform import Platform
 
-from monitoring_assets.measures.quality import with_all_columns
+from monitoring_assets.measures.lines import with_all_columns
 from monitoring_assets.measures.ranking import performance_correlation, ranked
 from monitoring_assets.report import link, write_pages
 from resources.settings import PROJECT
