@@ -78,16 +78,11 @@ class _Direct:
 
     def outcomes(self) -> None:
         """Read the log and append what is known by now."""
-        from resources import tables
-        from resources.outcomes import observed_at
+        from resources.outcomes import record_outcomes
 
-        rows = self._read().dropna(subset=["y_true"])
-        rows["observed_at"] = observed_at(self.policy, rows["time"])
-        rows["observed_date"] = rows["observed_at"].dt.strftime("%Y-%m-%d")
-        known = self.lake.read(self.policy.model, tables.OUTCOMES, {"observed_date": sorted(rows["observed_date"].unique())})
-        new = rows[~rows["prediction_id"].isin(known["prediction_id"])]
-        if len(new):
-            self.lake.append(self.policy.model, tables.OUTCOMES, new[list(tables.OUTCOMES.columns)])
+        cadence = self.policy.cadence
+        start, end = cadence.start(self.chunks[0]), cadence.end(self.chunks[-1])
+        record_outcomes(self.policy, self.lake, self._read().dropna(subset=["y_true"]), start, end, datetime.now(UTC))
 
     def production_window(self) -> None:
         """Read the chunks back."""

@@ -6,6 +6,8 @@ Reads: materialization events, table partitions.
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,27 +15,45 @@ from monitoring_assets.jobs import AssetJob
 from resources import tables
 from resources.clock import now, unmonitored_chunks
 from resources.lake import Lake
+from resources.log_source import read_observed
 from resources.names import job_name, key
+from resources.outcome_source import read_outcomes
+from resources.outcomes import judgeable, restatable, to_restate
 from resources.partitions import chunk_request, consecutive
 from resources.policy import MonitoredModel
 from resources.vocabulary import Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BATCH = 1000
 _INTERVAL_SECONDS = 3
 
 
-def due_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
-    """Chunks whose outcomes are complete by now and whose performance is not realized yet, oldest first."""
+def _late_outcomes(policy: MonitoredModel, lake: Lake, base: Path, chunks: Sequence[str]) -> "pd.DataFrame":
+    """Outcomes the source has now about ``chunks``, with the chunk of each; a few columns are read, not whole rows."""
+    if not policy.outcome.is_given:
+        rows = read_observed(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1]))
+        return rows.assign(chunk=policy.cadence.keys(rows["time"]))
+    with lake.connect() as connection:
+        lake.attach(connection, policy.model, tables.prediction_log(policy), {"chunk": chunks})
+        logged = connection.sql("SELECT DISTINCT chunk, prediction_id FROM prediction_log").df()
+    return logged.merge(read_outcomes(policy, base, ids=logged["prediction_id"]).accepted, on="prediction_id")
+
+
+def restated_chunks(policy: MonitoredModel, lake: Lake, base: Path) -> list[str]:
+    """Chunks judged on outcomes before, about which late or corrected ones have arrived since, oldest first."""
     present = now(policy, lake)
-    logged = lake.partitions(policy.model, tables.prediction_log(policy), "chunk")
-    realized = lake.partitions(policy.model, tables.MEASUREMENTS, "chunk", {"stage": str(Stage.REALIZED_PERFORMANCE)})
-    return [chunk for chunk in logged if chunk not in set(realized) and policy.outcome_due(chunk) <= present]
+    chunks = restatable(policy, lake, present) if policy.outcome.observed_at else []
+    return to_restate(policy, lake, chunks, _late_outcomes(policy, lake, base, chunks), present) if chunks else []
 
 
-def _outcome_requests(policy: MonitoredModel, lake: Lake, *, named: bool = True) -> Iterator[dg.RunRequest]:
-    for group in consecutive(policy, due_chunks(policy, lake)):
-        job = job_name(policy, "realize") if named else None
+def _outcome_requests(policy: MonitoredModel, lake: Lake, base: Path, *, named: bool = True) -> Iterator[dg.RunRequest]:
+    job, present = job_name(policy, "realize") if named else None, now(policy, lake)
+    for group in consecutive(policy, judgeable(policy, lake, present)):
         yield chunk_request(group, f"{policy.model}/realize/{group[0]}/{group[-1]}", job)
+    for group in consecutive(policy, restated_chunks(policy, lake, base)):
+        yield chunk_request(group, f"{policy.model}/restate/{group[0]}/{group[-1]}/{present:%Y-%m-%dT%H:%M}", job)
 
 
 def _new_events(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int) -> tuple[list[str | None], int]:
@@ -44,7 +64,7 @@ def _new_events(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int) ->
     return [record.partition_key for record in records], max((record.storage_id for record in records), default=after)
 
 
-def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[AssetJob]) -> dg.SensorDefinition:
+def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[AssetJob], base: Path) -> dg.SensorDefinition:
     """Monitor every scored batch, and realize performance where outcomes have become complete."""
 
     @dg.sensor(
@@ -66,7 +86,7 @@ def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[Ass
                 for group in consecutive(policy, [chunk for chunk in scored if chunk]):
                     requests.append(chunk_request(group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}", job_name(policy, "monitor")))
                 if scored or logged:
-                    requests += _outcome_requests(policy, lake)
+                    requests += _outcome_requests(policy, lake, base)
             except Exception:  # one model's trouble must not stop the others; its cursor stays, so it is tried again
                 context.log.exception(f"{policy.model}: arrivals could not be read and are tried again at the next tick")
                 continue
@@ -124,8 +144,8 @@ def build_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
     return monitor_schedule
 
 
-def build_outcomes_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
-    """Once a day, realize performance of chunks whose outcomes have become complete."""
+def build_outcomes_schedule(policy: MonitoredModel, base: Path) -> dg.ScheduleDefinition:
+    """Once a day, realize performance of chunks whose outcomes are due, and restate those about which more has become known."""
 
     @dg.schedule(
         name=f"{policy.model}__outcomes_daily",
@@ -133,10 +153,10 @@ def build_outcomes_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
         cron_schedule="0 6 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Realizes the performance of chunks whose outcomes have become complete.",
+        description="Realizes the performance of chunks whose outcomes are due, and restates it where late or corrected ones have arrived.",
     )
     def outcomes_schedule(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
-        requests = list(_outcome_requests(policy, lake, named=False))
-        return requests or dg.SkipReason("no chunk's outcomes have become complete since")
+        requests = list(_outcome_requests(policy, lake, base, named=False))
+        return requests or dg.SkipReason("no chunk's outcomes have become due or changed since")
 
     return outcomes_schedule

@@ -5,7 +5,7 @@ from functools import partial
 
 import dagster as dg
 
-from monitoring_assets import drift, maintenance, performance, production_log, reference, report, validation, verdict
+from monitoring_assets import drift, maintenance, performance, production_log, realized_performance, reference, report, validation, verdict
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
 from monitoring_assets.measures.registry import CATEGORICAL, DETECTORS, ESTIMATORS, MULTIVARIATE, NUMERIC, Method, metric_names
@@ -87,7 +87,7 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         validation.build_data_quality(policy, base),
         drift.build_drift_report(policy, base),
         performance.build_estimated_performance(policy, base),
-        performance.build_realized_performance(policy, base),
+        realized_performance.build_realized_performance(policy, base),
         verdict.build_verdict(policy),
         report.build_report(policy, settings),
     ]
@@ -113,10 +113,10 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         assets=[*(asset for policy in policies for asset in family(policy, settings)), maintenance.build_compaction(policies)],
         jobs=[*looking, *fitting],
         schedules=[
-            *(schedule for policy in policies for schedule in (build_schedule(policy), build_outcomes_schedule(policy))),
+            *(schedule for policy in policies for schedule in (build_schedule(policy), build_outcomes_schedule(policy, settings.models))),
             maintenance.build_compaction_schedule(),
         ],
-        sensors=[build_arrivals_sensor(policies, looking), build_promotions_sensor(policies, fitting)],
+        sensors=[build_arrivals_sensor(policies, looking, settings.models), build_promotions_sensor(policies, fitting)],
         resources={"lake": settings.lake, **(resource_overrides or {})},
         executor=dg.in_process_executor,
     )

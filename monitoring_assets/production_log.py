@@ -20,12 +20,16 @@ from resources.clock import now
 from resources.lake import Lake
 from resources.log_source import SUPERSEDED, UNDATED, LogRows, read_log
 from resources.names import common, key
-from resources.outcomes import observed_at, observed_dates
+from resources.outcome_source import read_outcomes
+from resources.outcomes import record_outcomes
 from resources.policy import MonitoredModel
 from resources.vocabulary import EXTERNAL, Check, Kind, Role, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Chunk name of rejected rows of an outcome source of its own.
+REJECTED_OUTCOMES = "outcomes"
 
 
 def with_scores(policy: MonitoredModel, rows: "pd.DataFrame", scores: "pd.DataFrame | None") -> tuple["pd.DataFrame", "pd.DataFrame"]:
@@ -187,29 +191,31 @@ def build_prediction_log(policy: MonitoredModel, base: Path) -> dg.AssetsDefinit
     )
 
 
+def _broken_outcomes(policy: MonitoredModel, lake: Lake, base: Path) -> int:
+    """Keep the broken rows of the outcome source in ``rejected_rows``, all of them, and return how many there are."""
+    import pandas as pd
+
+    broken = read_outcomes(policy, base).rejected
+    where = {"chunk": REJECTED_OUTCOMES}
+    if len(broken) or REJECTED_OUTCOMES in lake.partitions(policy.model, tables.REJECTED_ROWS, "chunk"):
+        lake.replace(policy.model, tables.REJECTED_ROWS, broken.assign(**where, rejected_at=pd.Timestamp.now(tz="UTC")), where)
+    return len(broken)
+
+
 def build_outcomes(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """Append outcomes of a chunk that have become known; running again appends nothing twice."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
-        import pandas as pd
-
-        present = now(policy, lake)
-        read = read_log(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1]))
+        present, start, end = now(policy, lake), policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])
+        read = read_log(policy, base, start, end, known_by=present)
         rows = _with_chunk(policy, read.accepted.dropna(subset=["y_true"]))
-        rows["observed_at"] = observed_at(policy, rows["time"])
-        rows = rows[rows["observed_at"] <= pd.Timestamp(present)]
-        rows["observed_date"] = observed_dates(policy, rows["observed_at"])
-        dates = sorted(rows["observed_date"].unique())
-        known = lake.read(policy.model, tables.OUTCOMES, {"observed_date": dates}) if dates else rows.iloc[:0]
-        merged = rows.merge(known[["prediction_id", "y_true"]], on=["prediction_id", "y_true"], how="left", indicator="where")
-        new = merged[merged["where"] == "left_only"]
-        if len(new):
-            lake.append(policy.model, tables.OUTCOMES, new[list(tables.OUTCOMES.columns)])
+        new = record_outcomes(policy, lake, rows, start, end, present)
         arrived, added = rows["chunk"].value_counts(), new["chunk"].value_counts()
         reports = {
             chunk: ChunkReport({"outcomes_known": int(arrived.get(chunk, 0)), "outcomes_new": int(added.get(chunk, 0))}) for chunk in chunks
         }
-        return StageReport(reports, lake.data_version(policy.model, tables.OUTCOMES))
+        broken = _broken_outcomes(policy, lake, base) if policy.outcome.is_given else 0
+        return StageReport(reports, lake.data_version(policy.model, tables.OUTCOMES), {"rejected_outcomes": broken})
 
     return build_chunk_asset(
         policy,
@@ -218,5 +224,5 @@ def build_outcomes(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
         deps=[Stage.LOG_SOURCE],
         checks={},
         kinds={"deltalake"},
-        description=f"What really happened (`{policy.outcome.column}`), known {policy.outcome.delay} after the prediction; append-only.",
+        description=f"What really happened (`{policy.outcome.column}`), due {policy.outcome.delay} after the prediction; append-only, corrections included.",
     )

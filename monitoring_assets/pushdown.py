@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.distribution import LARGEST, Categories, Part, ascending
 from monitoring_assets.measures.univariate import Counts
-from resources.log_source import quote
+from resources.source import quote
 
 if TYPE_CHECKING:
     import duckdb

@@ -6,7 +6,7 @@ Reads: ``reference_rows`` (written at promotion) or the log, ``rollout_events``.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +172,7 @@ def _with_limits(fresh: "Fitted", limits: "Limits") -> "Fitted":
 def _limits_from(text: str) -> "Limits":
     from monitoring_assets.measures.nanny import LimitPair
 
-    return {(method, subject): LimitPair(lower, upper) for method, subject, lower, upper in json.loads(text)}
+    return {(method, subject): LimitPair(*numbers) for method, subject, *numbers in json.loads(text)}
 
 
 def _stored_limits(stored: "pd.DataFrame", component: str) -> "Limits":
@@ -192,7 +192,7 @@ def _store(lake: Lake, policy: MonitoredModel, version: str, profile: Profile) -
         own = {"reference_version": version, "component": f"{_DETECTOR}{name}", "limits": json.dumps(asdict(detector)), "state": b""}
         rows.append({**own, "n_rows": profile.drift.n_rows, "n_chunks": profile.drift.n_chunks})
     for name, one in profile.performance.items():
-        limits = json.dumps([[method, subject, pair.lower, pair.upper] for (method, subject), pair in one.limits.items()])
+        limits = json.dumps([[*name, *astuple(pair)] for name, pair in one.limits.items()])
         rows.append({
             "reference_version": version, "component": name, "limits": limits, "state": dump_state(one.calculator),
             "n_rows": one.n_rows, "n_chunks": one.n_chunks,

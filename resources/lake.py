@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from resources.log_source import quote
+from resources.source import quote
 from resources.tables import Table
 
 if TYPE_CHECKING:

@@ -4,35 +4,42 @@ Belongs here: the contract of incoming rows, de-duplication, reasons for rejecti
 Reads: the declared log source. Writes: nothing; callers store what is returned.
 """
 
-import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.policy import LogSource, MonitoredModel
+from resources.chunks import parse_duration
+from resources.outcome_source import read_outcomes
+from resources.policy import MonitoredModel
+from resources.source import (
+    connect,
+    escaped,
+    instant_sql,
+    moment_sql,
+    number_sql,
+    open_source,
+    quote,
+    reason_sql,
+    require_known,
+    require_zone,
+    text_sql,
+)
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 #: Chunk name of rejected rows whose time cannot be read, so that no chunk claims them.
 UNDATED = "undated"
 SUPERSEDED = "superseded by a later write of the same prediction id"
-#: A time of day that ends in Z or an offset such as +02:00.
-_OFFSET = r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$"
-
-
-class LogSourceError(ValueError):
-    """The declared log source cannot be read as declared."""
 
 
 @dataclass(frozen=True)
 class LogRows:
     """One read of the log: accepted rows, rejected rows with reasons, and what was counted on the way.
 
-    ``accepted`` has ``prediction_id, time, written_at``, the features, ``y_true`` and, when the log declares them,
-    ``y_pred``, ``y_pred_proba`` and ``model_version``. ``rejected`` has ``prediction_id, time, reason, row``.
+    ``accepted`` has ``prediction_id, time, written_at``, the features, ``y_true``, ``observed_at`` (when the outcome became known)
+    and, when the log declares them, ``y_pred``, ``y_pred_proba`` and ``model_version``. ``rejected`` has ``prediction_id, time, reason, row``.
     """
 
     accepted: "pd.DataFrame"
@@ -42,12 +49,9 @@ class LogRows:
     n_late: int
 
 
-def quote(name: str) -> str:
-    """Quote a column name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def read_log(policy: MonitoredModel, base: Path, start: datetime, end: datetime, *, undated: bool = False) -> LogRows:
+def read_log(
+    policy: MonitoredModel, base: Path, start: datetime, end: datetime, *, undated: bool = False, known_by: datetime | None = None
+) -> LogRows:
     """Read the rows with ``start <= time < end``; within a chunk the last write of a prediction id wins.
 
     Args:
@@ -56,6 +60,7 @@ def read_log(policy: MonitoredModel, base: Path, start: datetime, end: datetime,
         start: first moment, UTC.
         end: first moment after the window, UTC.
         undated: also return rows whose time cannot be read (as rejected rows); scans the whole time column.
+        known_by: an outcome that became known later is left out, UTC; all outcomes if absent.
 
     Returns:
         Accepted and rejected rows; ``n_read == len(accepted) + len(rejected)`` always.
@@ -63,149 +68,107 @@ def read_log(policy: MonitoredModel, base: Path, start: datetime, end: datetime,
     Raises:
         LogSourceError: for a missing file, table or column, or timestamps without a declared zone.
     """
-    import duckdb
-
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        source = _open_source(connection, policy.log, base)
-        types = dict(zip(source.columns, map(str, source.types), strict=True))
+    with connect() as connection:
+        types = open_source(connection, policy.log, base)
         _require_columns(policy, types)
-        _require_zone(connection, policy.log, types)
-        moment = _moment(policy.log, types)
+        require_zone(connection, policy.log, policy.log.time, types)
+        moment = moment_sql(policy.log, policy.log.time, types)
         window = f"{moment} >= '{start.isoformat()}' AND {moment} < '{end.isoformat()}'"
         if undated:
             window = f"({window}) OR {moment} IS NULL"
         frame = connection.sql(_sorting_query(policy, moment, types, window)).df()
-    return _split(policy, frame)
+    read = _split(policy, frame)
+    return replace(read, accepted=_with_outcomes(policy, base, read.accepted, known_by))
 
 
-def _open_source(connection: "duckdb.DuckDBPyConnection", log: LogSource, base: Path) -> "duckdb.DuckDBPyRelation":
-    import duckdb
+def read_observed(policy: MonitoredModel, base: Path, start: datetime, end: datetime) -> "pd.DataFrame":
+    """Outcomes of a log that says when it learned them: ``prediction_id, time, observed_at, y_true`` of rows with ``start <= time < end``."""
+    log, outcome = policy.log, policy.outcome
+    with connect() as connection:
+        types = open_source(connection, log, base)
+        _require_columns(policy, types)
+        moment, observed = (instant_sql(log, name, types[name]) for name in (log.time, outcome.observed_at or log.time))
+        frame = connection.sql(
+            f"SELECT {text_sql(log.id)} AS prediction_id, {moment} AS time, {observed} AS observed_at, {number_sql(outcome.column)} AS y_true "
+            f"FROM source WHERE {moment} >= '{start.isoformat()}' AND {moment} < '{end.isoformat()}'"
+        ).df()
+    return frame.dropna().drop_duplicates("prediction_id", keep="last")
 
-    path = str(log.path) if "://" in str(log.path) else str(base / log.path)
-    try:
-        if log.parquet:
-            relation = connection.read_parquet(path)
-        elif log.csv:
-            relation = connection.read_csv(path, all_varchar=True, header=True, quotechar='"', escapechar='"')
-        else:
-            connection.execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS log_file (READ_ONLY)")
-            connection.execute("USE log_file")
-            relation = connection.sql(f"SELECT * FROM {quote(log.table or '')}")
-    except (duckdb.Error, FileNotFoundError) as error:
-        wanted = f"{log.kind} file {log.path}" + (f" with table {log.table}" if log.table else "")
-        raise LogSourceError(f"log: cannot read {wanted}; expected a readable file at this place: {error}") from error
-    connection.execute("USE memory")
-    relation.create_view("source_rows") if not log.duckdb else connection.execute(
-        f"CREATE TEMP VIEW source_rows AS SELECT * FROM log_file.{quote(log.table or '')}"
-    )
-    connection.execute("CREATE TEMP VIEW source AS SELECT * FROM source_rows")
-    return connection.table("source")
+
+def _with_outcomes(policy: MonitoredModel, base: Path, rows: "pd.DataFrame", known_by: datetime | None) -> "pd.DataFrame":
+    """Accepted rows with ``y_true`` and ``observed_at`` as known by a moment, from wherever outcomes are declared to come."""
+    import pandas as pd
+
+    if policy.outcome.is_given:
+        known = read_outcomes(policy, base, ids=rows["prediction_id"], known_by=known_by).accepted
+        return rows.merge(known, on="prediction_id", how="left")
+    if policy.outcome.observed_at is None:
+        rows = rows.assign(observed_at=_due(policy, rows["time"]))
+    is_known = rows["y_true"].notna() & rows["observed_at"].notna()
+    if known_by is not None:
+        is_known &= rows["observed_at"] <= pd.Timestamp(known_by)
+    return rows.assign(y_true=rows["y_true"].where(is_known), observed_at=rows["observed_at"].where(is_known))
+
+
+def _due(policy: MonitoredModel, times: "pd.Series") -> "pd.Series":
+    """Moment each outcome is due: prediction time ``(n_rows,)`` plus the label delay, UTC."""
+    import pandas as pd
+
+    delay = parse_duration(policy.outcome.delay).normalized()
+    offset = pd.DateOffset(years=delay.years, months=delay.months, days=delay.days, hours=delay.hours)
+    return (times + offset).astype("datetime64[us, UTC]")
 
 
 def _require_columns(policy: MonitoredModel, types: dict[str, str]) -> None:
-    log = policy.log
-    wanted = [log.time, log.id, *policy.features.all, *policy.segment_columns, policy.outcome.column]
+    log, outcome = policy.log, policy.outcome
+    wanted = [log.time, log.id, *policy.features.all, *policy.segment_columns]
     wanted += [name for name in (log.written_at, log.prediction, log.probability, log.model_version) if name]
-    for name in wanted:
-        if name not in types:
-            close = difflib.get_close_matches(name, list(types), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise LogSourceError(f"log: got columns {sorted(types)}; expected also {name!r}{hint}")
-
-
-def _moment(log: LogSource, types: dict[str, str]) -> str:
-    """SQL for the moment of a row in UTC. Raises LogSourceError for a type that needs a zone where none is declared."""
-    kind = types[log.time]
-    if log.timezone is None and kind != "VARCHAR" and not _has_zone(kind):
-        raise LogSourceError(_no_zone(log, f"of type {kind} without a time zone"))
-    return _instant(log, log.time, kind)
-
-
-def _has_zone(kind: str) -> bool:
-    return "WITH TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
-
-
-def _instant(log: LogSource, name: str, kind: str) -> str:
-    """SQL for a column of moments in UTC: its own offset where it has one, else the declared zone."""
-    column = quote(name)
-    if _has_zone(kind):
-        return f"CAST({column} AS TIMESTAMPTZ)"
-    if log.timezone is None:
-        return f"TRY_CAST({column} AS TIMESTAMPTZ)"
-    has_offset = f"regexp_matches(trim({column}), '{_OFFSET}')" if kind == "VARCHAR" else "false"
-    naive = f"timezone('{_plain(log.timezone)}', TRY_CAST({column} AS TIMESTAMP))"
-    return f"CASE WHEN {has_offset} THEN TRY_CAST({column} AS TIMESTAMPTZ) ELSE {naive} END"
-
-
-def _no_zone(log: LogSource, what: str) -> str:
-    return f"log.time: got column {log.time!r} {what}; expected log.timezone to say which it is (timezone: UTC)"
-
-
-def _require_zone(connection: "duckdb.DuckDBPyConnection", log: LogSource, types: dict[str, str]) -> None:
-    """Refuse text times without an offset where no zone is declared: they would silently pass for UTC."""
-    if log.timezone is not None or types[log.time] != "VARCHAR":
-        return
-    column = quote(log.time)
-    naive = f"TRY_CAST({column} AS TIMESTAMP) IS NOT NULL AND NOT regexp_matches(trim({column}), '{_OFFSET}')"
-    found = connection.execute(f"SELECT {column} FROM source WHERE {naive} LIMIT 1").fetchone()
-    if found:
-        raise LogSourceError(_no_zone(log, f"with {found[0]!r} without a time zone"))
-
-
-def _number(name: str) -> str:
-    text = f"CASE WHEN lower({_text(name)}) <> 'nan' THEN {_text(name)} END"
-    return f"CASE lower({_text(name)}) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 ELSE TRY_CAST({text} AS DOUBLE) END"
-
-
-def _text(name: str) -> str:
-    return f"nullif(CAST({quote(name)} AS VARCHAR), '')"
+    if not outcome.is_given:
+        wanted += [outcome.column, *([outcome.observed_at] if outcome.observed_at else [])]
+    require_known("log", wanted, types)
 
 
 def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], window: str) -> str:
     """One SELECT: typed columns, the first broken rule of each row as ``reason``, and its rank among duplicates."""
     log = policy.log
-    numbers = {name: name for name in policy.features.numeric} | {"y_true": policy.outcome.column}
+    numbers = {name: name for name in policy.features.numeric}
+    if not policy.outcome.is_given:
+        numbers |= {"y_true": policy.outcome.column}
     if log.prediction:
         numbers |= {"y_pred": log.prediction}
     if log.probability:
         numbers |= {"y_pred_proba": log.probability}
     rules = [
-        f"WHEN {moment} IS NULL THEN {_reason(log.time, 'a timestamp')}",
-        f"WHEN {_text(log.id)} IS NULL THEN 'no prediction id in column ' || '{_plain(log.id)}'",
+        f"WHEN {moment} IS NULL THEN {reason_sql(log.time, 'a timestamp')}",
+        f"WHEN {text_sql(log.id)} IS NULL THEN 'no prediction id in column ' || '{escaped(log.id)}'",
     ]
     for column in numbers.values():
-        unreadable = f"({_number(column)} IS NULL OR NOT isfinite({_number(column)}))"
-        broken = f"{_text(column)} IS NOT NULL AND lower({_text(column)}) <> 'nan' AND {unreadable}"
-        rules.append(f"WHEN {broken} THEN {_reason(column, 'a finite number')}")
+        unreadable = f"({number_sql(column)} IS NULL OR NOT isfinite({number_sql(column)}))"
+        broken = f"{text_sql(column)} IS NOT NULL AND lower({text_sql(column)}) <> 'nan' AND {unreadable}"
+        rules.append(f"WHEN {broken} THEN {reason_sql(column, 'a finite number')}")
     for name in (log.prediction, log.probability):
         if name:
-            rules.append(f"WHEN {_number(name)} IS NULL THEN {_reason(name, 'a prediction in every row')}")
+            rules.append(f"WHEN {number_sql(name)} IS NULL THEN {reason_sql(name, 'a prediction in every row')}")
     if log.probability:
-        rules.append(f"WHEN {_number(log.probability)} NOT BETWEEN 0 AND 1 THEN {_reason(log.probability, 'a probability in [0, 1]')}")
-    written = _instant(log, log.written_at, types[log.written_at]) if log.written_at else "CAST(NULL AS TIMESTAMPTZ)"
+        rules.append(
+            f"WHEN {number_sql(log.probability)} NOT BETWEEN 0 AND 1 THEN {reason_sql(log.probability, 'a probability in [0, 1]')}"
+        )
+    observed = None if policy.outcome.is_given else policy.outcome.observed_at
+    written = instant_sql(log, log.written_at, types[log.written_at]) if log.written_at else "CAST(NULL AS TIMESTAMPTZ)"
     columns = [
-        f"{_text(log.id)} AS prediction_id",
+        f"{text_sql(log.id)} AS prediction_id",
         f"{moment} AS time",
         f"{written} AS written_at",
-        *(f"{_number(column)} AS {quote(name)}" for name, column in numbers.items()),
-        *(f"{_text(name)} AS {quote(name)}" for name in [*policy.features.categorical, *policy.segment_columns]),
-        *([f"{_text(log.model_version)} AS model_version"] if log.model_version else []),
+        *(f"{number_sql(column)} AS {quote(name)}" for name, column in numbers.items()),
+        *(f"{text_sql(name)} AS {quote(name)}" for name in [*policy.features.categorical, *policy.segment_columns]),
+        *([f"{text_sql(log.model_version)} AS model_version"] if log.model_version else []),
+        *([f"{instant_sql(log, observed, types[observed])} AS observed_at"] if observed else []),
         f"CASE {' '.join(rules)} END AS reason",
         "to_json(_plumbline_row)::VARCHAR AS row",
         "_plumbline_position",
     ]
     ordered = f"SELECT *, row_number() OVER () AS _plumbline_position, _plumbline_rows AS _plumbline_row FROM source AS _plumbline_rows WHERE {window}"
     return f"SELECT {', '.join(columns)} FROM ({ordered}) ORDER BY _plumbline_position"
-
-
-def _plain(name: str) -> str:
-    return name.replace("'", "''")
-
-
-def _reason(name: str, expected: str) -> str:
-    got = f"coalesce({_text(name)}, 'nothing')"
-    return f"'{_plain(name)}: got ' || {got} || '; expected {expected}'"
 
 
 def _split(policy: MonitoredModel, frame: "pd.DataFrame") -> LogRows:

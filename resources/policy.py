@@ -70,25 +70,24 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LogSource(Section):
-    """Where production rows come from and what their columns mean."""
+class Source(Section):
+    """A file or table outside the platform; it is only ever read."""
 
     parquet: str | None = Field(None, description="Parquet file or glob; relative to the declaration's folder.")
     csv: str | None = Field(None, description="CSV file or glob with a header line.")
     duckdb: str | None = Field(None, description="DuckDB database file; opened read-only.")
     table: str | None = Field(None, description="Table or view inside the DuckDB file.")
-    time: str = Field(description="Column with the moment of the prediction.")
-    id: str = Field(description="Column that names one prediction; a later row with the same value replaces an earlier one.")
     timezone: Annotated[str, AfterValidator(_check_zone)] | None = Field(
         None, description="Zone of timestamps that carry none; without it such rows are an error."
     )
-    written_at: str | None = Field(None, description="Column with the moment a row was written; orders duplicates, tells late rows.")
-    prediction: str | None = Field(None, description="Column with the served prediction, if the model is served elsewhere.")
-    probability: str | None = Field(None, description="Column with the served probability of class 1 (classifiers).")
-    model_version: str | None = Field(None, description="Column naming the version that served the row.")
 
-    @model_validator(mode="after")
-    def _exactly_one_source(self) -> Self:
+    @property
+    def is_given(self) -> bool:
+        """Whether a file or table is named at all."""
+        return bool(self.parquet or self.csv or self.duckdb)
+
+    def require_one(self) -> None:
+        """Refuse none or several sources, and half a DuckDB one."""
         given = [name for name in ("parquet", "csv", "duckdb") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"got {given or 'no source'}; expected exactly one of parquet, csv, duckdb")
@@ -96,9 +95,6 @@ class LogSource(Section):
             raise ValueError(
                 f"got duckdb {self.duckdb!r} and table {self.table!r}; expected both: the database file and the table inside it"
             )
-        if self.probability and not self.prediction:
-            raise ValueError("got probability without prediction; expected the column of the served prediction too")
-        return self
 
     @property
     def path(self) -> PurePosixPath:
@@ -109,6 +105,24 @@ class LogSource(Section):
     def kind(self) -> str:
         """``parquet``, ``csv`` or ``duckdb``."""
         return "parquet" if self.parquet else "csv" if self.csv else "duckdb"
+
+
+class LogSource(Source):
+    """Where production rows come from and what their columns mean."""
+
+    time: str = Field(description="Column with the moment of the prediction.")
+    id: str = Field(description="Column that names one prediction; a later row with the same value replaces an earlier one.")
+    written_at: str | None = Field(None, description="Column with the moment a row was written; orders duplicates, tells late rows.")
+    prediction: str | None = Field(None, description="Column with the served prediction, if the model is served elsewhere.")
+    probability: str | None = Field(None, description="Column with the served probability of class 1 (classifiers).")
+    model_version: str | None = Field(None, description="Column naming the version that served the row.")
+
+    @model_validator(mode="after")
+    def _exactly_one_source(self) -> Self:
+        self.require_one()
+        if self.probability and not self.prediction:
+            raise ValueError("got probability without prediction; expected the column of the served prediction too")
+        return self
 
     @property
     def is_scored_here(self) -> bool:
@@ -143,11 +157,33 @@ class Features(Section):
         return [*self.numeric, *self.categorical]
 
 
-class Outcome(Section):
-    """The label: its column and how long after the prediction it becomes known."""
+class Outcome(Source):
+    """The label: where it comes from, and how long after the prediction it is known. Without a file or table of its own it is a column of the log."""
 
     column: str
-    delay: Duration = "0d"
+    delay: Duration = Field("0d", description="After this an outcome is due: no chunk is judged on outcomes before.")
+    id: str | None = Field(None, description="Column that names the prediction, in a source of its own; log.id if absent.")
+    observed_at: str | None = Field(
+        None, description="Column with the moment the outcome became known; without it that is the time of the prediction plus the delay."
+    )
+    minimum_share: float = Field(0.5, ge=0, le=1, description="A chunk of whose rows fewer have an outcome is not judged on outcomes.")
+    restate_for: Duration = Field(
+        "90d",
+        description="How long after they were due late and corrected outcomes still restate a chunk; by itself where observed_at is declared.",
+    )
+
+    @model_validator(mode="after")
+    def _own_source_is_complete(self) -> Self:
+        if self.is_given:
+            self.require_one()
+            if self.observed_at is None:
+                raise FieldError(("observed_at",), "got no column; expected the one with the moment an outcome became known")
+        stray = [name for name in ("table", "id", "timezone") if getattr(self, name) and not self.is_given]
+        if stray:
+            raise FieldError(
+                (stray[0],), f"got {stray[0]} without a file; expected parquet, csv or duckdb beside it, or outcomes in the log"
+            )
+        return self
 
 
 class Reference(Section):

@@ -102,7 +102,7 @@ REJECTED_ROWS = Table(
 )
 OUTCOMES = Table(
     "outcomes",
-    {"observed_date": "string", "prediction_id": "string", "observed_at": "timestamp", "y_true": "double"},
+    {"observed_date": "string", "prediction_id": "string", "observed_at": "timestamp", "recorded_at": "timestamp", "y_true": "double"},
     ("observed_date",),
     frozenset({"observed_date", "prediction_id", "observed_at", "y_true"}),
 )
@@ -119,6 +119,16 @@ MEASUREMENTS = Table(
         "chunk", "stage", "chunk_start", "chunk_end", "kind", "method", "subject", "segment", "compared_with", "n_rows", "breach",
         "is_deciding", "known_at",
     }),
+)  # fmt: skip
+#: What was reported of realized performance, each time it changed; append-only.
+PERFORMANCE_VINTAGES = Table(
+    "performance_vintages",
+    {
+        "chunk": "string", "known_at": "timestamp", "metric": "string", "value": "double", "standard_error": "double", "n_rows": "int64",
+        "labelled_share": "double",
+    },
+    ("chunk",),
+    frozenset({"chunk", "known_at", "metric", "n_rows", "labelled_share"}),
 )  # fmt: skip
 VERDICTS = Table(
     "verdicts",

@@ -16,7 +16,7 @@ from resources.chunks import parse_duration
 from resources.clock import now
 from resources.lake import Lake
 from resources.log_source import read_log
-from resources.outcomes import known_outcomes, observed_at
+from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
 from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Verdict
 from training_assets import ledger
@@ -138,9 +138,8 @@ def labelled_rows(policy: MonitoredModel, base: Path, as_of: datetime) -> "pd.Da
     Raises:
         NothingToLearnError: when there is none.
     """
-    rows = read_log(policy, base, policy.retrain.history_start or _EPOCH, as_of).accepted.dropna(subset=["y_true"])
-    rows = rows.assign(observed_at=observed_at(policy, rows["time"]))
-    rows = rows[rows["observed_at"] <= as_of].sort_values("time", kind="stable").reset_index(drop=True)
+    rows = read_log(policy, base, policy.retrain.history_start or _EPOCH, as_of, known_by=as_of).accepted.dropna(subset=["y_true"])
+    rows = rows.sort_values("time", kind="stable").reset_index(drop=True)
     if rows.empty:
         raise NothingToLearnError(
             f"{policy.model}: got no labelled row known at {as_of:%Y-%m-%d}; expected outcomes in column {policy.outcome.column!r} "

@@ -5,7 +5,7 @@ Belongs here: building calculators, preparing frames so that NannyML drops nothi
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,32 @@ _TIME, _TRUTH, _PREDICTION, _PROBABILITY = "time", "y_true", "y_pred", "y_pred_p
 
 @dataclass(frozen=True)
 class LimitPair:
-    """Fitted limits of one number; ``None`` on a side means that side never breaches."""
+    """Fitted limits of one number; ``None`` on a side means that side never breaches.
+
+    Attributes:
+        lower: limit of a chunk as precise as those of the reference.
+        upper: the same, above.
+        multiplier: standard deviations between the mean and a limit.
+        spread: standard deviation over the reference chunks.
+        standard_error: usual sampling error of a reference chunk.
+    """
 
     lower: float | None
     upper: float | None
+    multiplier: float = 0.0
+    spread: float = 0.0
+    standard_error: float = 0.0
+
+    def allowing_for(self, standard_error: float) -> "LimitPair":
+        """The limits of a chunk with this sampling error: fewer outcomes than usual scatter more, and that alone is no breach."""
+        import math
+
+        surplus = standard_error**2 - self.standard_error**2
+        if not surplus > 0:  # NaN included
+            return self
+        extra = self.multiplier * (math.hypot(self.spread, math.sqrt(surplus)) - self.spread)
+        lower, upper = (None if edge is None else edge + side * extra for edge, side in ((self.lower, -1), (self.upper, 1)))
+        return replace(self, lower=lower, upper=upper)
 
     def is_breached_by(self, value: float) -> bool:
         """Whether ``value`` lies outside; NaN never breaches."""
@@ -117,11 +139,23 @@ def fit(component: str, policy: MonitoredModel, reference: "pd.DataFrame") -> Fi
         calculator.fit(_prepared(policy, reference))
         fitted = calculator.result.to_df()
         limits = {
-            (method, subject): LimitPair(_number(fitted, key, "lower_threshold"), _number(fitted, key, "upper_threshold"))
-            for method, subject, key in _numbers(component, policy, fitted)
+            (method, subject): _limit_pair(component, policy, fitted, key) for method, subject, key in _numbers(component, policy, fitted)
         }
         calculator.result = None
     return Fitted(component, calculator, limits, len(reference), len(fitted))
+
+
+def _limit_pair(component: str, policy: MonitoredModel, fitted: "pd.DataFrame", key: tuple[str, ...]) -> LimitPair:
+    limit = policy.performance.limit if component == "realized" else policy.performance.estimated_limit or policy.performance.limit
+    errors = (
+        fitted[(*key, "sampling_error")].astype(float)
+        if (*key, "sampling_error") in fitted.columns
+        else fitted[(*key, "value")] * float("nan")
+    )
+    spread = float(fitted[(*key, "value")].astype(float).std(ddof=0))
+    return LimitPair(
+        _number(fitted, key, "lower_threshold"), _number(fitted, key, "upper_threshold"), limit.std, spread, float(errors.median())
+    )
 
 
 def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -153,20 +187,10 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
         pair = fitted.limits.get((method, subject), LimitPair(None, None))
         errors = results[(*key, "sampling_error")] if (*key, "sampling_error") in results.columns else [None] * len(results)
         for chunk, value, error in zip(chunks, results[(*key, "value")].astype(float), errors, strict=True):
-            long.append(
-                (
-                    chunk,
-                    str(_KINDS[fitted.component]),
-                    method,
-                    subject,
-                    value,
-                    error,
-                    int(counts[chunk]),
-                    pair.lower,
-                    pair.upper,
-                    pair.is_breached_by(value),
-                )
-            )
+            allowed = pair.allowing_for(float("nan") if error is None else float(error)) if fitted.component == "realized" else pair
+            is_breach, n_rows = allowed.is_breached_by(value), int(counts[chunk])
+            line = (chunk, str(_KINDS[fitted.component]), method, subject, value, error, n_rows, allowed.lower, allowed.upper, is_breach)
+            long.append(line)
     return typed(with_all_columns(pd.DataFrame(long, columns=FILLED)))
 
 

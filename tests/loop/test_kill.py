@@ -27,7 +27,7 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _DAYS, _FAULT_DAY = 36, 33
 #: Commits a process lives to see before it is killed: while the reference is stored, amid measuring, and near the end.
 _KILLED_AFTER_COMMITS = (3, 5, 8)
-_KNOWN_LATER = {"known_at", "scored_at", "rejected_at", "state"}
+_KNOWN_LATER = {"known_at", "recorded_at", "scored_at", "rejected_at", "state"}
 
 
 def backfill(home: Path, models: Path) -> None:
@@ -89,7 +89,7 @@ def _start_and_kill(home: Path, models: Path, after_commits: int, delay: float) 
 
 def _tables(policy: MonitoredModel) -> list[tables.Table]:
     return [
-        tables.prediction_log(policy), tables.OUTCOMES, tables.MEASUREMENTS, tables.VERDICTS, tables.reference_rows(policy), tables.REFERENCE_PROFILES,
+        tables.prediction_log(policy), tables.OUTCOMES, tables.MEASUREMENTS, tables.PERFORMANCE_VINTAGES, tables.VERDICTS, tables.reference_rows(policy), tables.REFERENCE_PROFILES,
     ]  # fmt: skip
 
 

@@ -319,7 +319,7 @@ WRITER = textwrap.dedent(
     for step in range(steps):
         day = f"{worker}-{step % 5}"
         ids = [f"{day}-{index}" for index in range(200)]
-        frame = pd.DataFrame({"observed_date": day, "prediction_id": ids, "observed_at": moment, "y_true": float(step)})
+        frame = pd.DataFrame({"observed_date": day, "prediction_id": ids, "observed_at": moment, "recorded_at": moment, "y_true": float(step)})
         lake.replace("demo", OUTCOMES, frame, {"observed_date": day})
         print(step, flush=True)
     """

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resources.log_source import LogRows, LogSourceError, quote, read_log
+from resources.log_source import LogRows, read_log
 from resources.policy import RESERVED
+from resources.source import LogSourceError, quote
 
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 4, tzinfo=UTC)
 
@@ -65,7 +66,7 @@ def ids(frame: pd.DataFrame) -> list[str]:
 def test_every_format_gives_the_same_rows(read, write):
     frame = plain_log(x2=["low", "high", "low", None], x1=[1.0, np.nan, 3.0, 4.5])
     rows = read(frame, write, features={"numeric": ["x1"], "categorical": ["x2"]})
-    assert list(rows.accepted.columns) == ["prediction_id", "time", "written_at", "x1", "y_true", "x2"]
+    assert list(rows.accepted.columns) == ["prediction_id", "time", "written_at", "x1", "y_true", "x2", "observed_at"]
     assert rows.accepted["prediction_id"].tolist() == ["a", "b", "c", "d"]
     assert rows.accepted["time"].tolist() == list(pd.date_range("2024-01-01", periods=4, freq="12h", tz="UTC"))
     assert rows.accepted["x1"].fillna(-1).tolist() == [1.0, -1.0, 3.0, 4.5]
