@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets import measurements, plots
+from monitoring_assets import measurements, plots, trust
 from monitoring_assets.measures.judge import is_harmful_breach
+from monitoring_assets.measures.lines import joined
 from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from resources.clock import now
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.vocabulary import Check, Stage
+from resources.vocabulary import Check, Kind, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,14 +50,18 @@ def build_estimated_performance(policy: MonitoredModel, base: Path) -> dg.Assets
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
         rows = sound_rows(lake, policy, chunks)
-        long = measure_chunks(lake, policy, base, ["estimated"], rows)
-        version = measurements.store(lake, policy, Stage.ESTIMATED_PERFORMANCE, chunks, long, now(policy, lake), served_versions(rows))
+        versions = served_versions(rows)
+        long = joined([measure_chunks(lake, policy, base, ["estimated"], rows), trust.assumption_lines(lake, policy, base, rows)])
+        version = measurements.store(lake, policy, Stage.ESTIMATED_PERFORMANCE, chunks, long, now(policy, lake), versions)
+        long = joined([long, trust.known_agreement(lake, policy, chunks, versions)])
         groups = dict(list(long.groupby("chunk")))
         absent = "no estimate: the chunk is broken or too small, or the reference holds too few labelled rows"
-        reports = {
-            chunk: chunk_report(policy, groups.get(chunk, long.iloc[:0]), Check.ESTIMATED_PERFORMANCE, "estimated", absent)
-            for chunk in chunks
-        }
+        reports = {}
+        for chunk in chunks:
+            own = groups.get(chunk, long.iloc[:0])
+            report = chunk_report(policy, own[own["kind"] == Kind.ESTIMATED_PERFORMANCE], Check.ESTIMATED_PERFORMANCE, "estimated", absent)
+            trusted = trust.check(own[own["kind"] == Kind.ESTIMATE_TRUST])
+            reports[chunk] = ChunkReport({**report.metadata, **trusted.metadata}, [*report.checks, trusted])
         return StageReport(reports, version, {"performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE)})
 
     return build_chunk_asset(
@@ -64,7 +69,7 @@ def build_estimated_performance(policy: MonitoredModel, base: Path) -> dg.Assets
         Stage.ESTIMATED_PERFORMANCE,
         body,
         deps=[Stage.DATA_QUALITY, Stage.REFERENCE_PROFILE],
-        checks={Check.ESTIMATED_PERFORMANCE: False},
+        checks={Check.ESTIMATED_PERFORMANCE: False, Check.ESTIMATE_TRUSTED: False},
         kinds={"nannyml", "deltalake"},
         description=f"Performance without outcomes, by {policy.estimator.upper()}; blind to concept drift.",
     )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets import measurements, plots, reference, vintages
-from monitoring_assets.measures.lines import FILLED, lines_of, with_all_columns
+from monitoring_assets import measurements, plots, reference, trust, vintages
+from monitoring_assets.measures.lines import FILLED, joined, lines_of, with_all_columns
 from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
 from monitoring_assets.performance import chunk_report
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
@@ -128,16 +128,15 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
     """Realized performance of chunks whose outcomes are complete."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
-        import pandas as pd
-
         present = now(policy, lake)
         found = labelled(lake, policy, chunks, present)
         long = measure_chunks(lake, policy, base, ["realized"], found.enough)
         sequences = _loss_sequences(lake, policy, base, found.enough) if policy.performance.detectors else long.iloc[:0]
         shares = _labelled_shares(policy, found)
-        parts = [frame for frame in (long, sequences, shares) if len(frame)]
-        long = pd.concat(parts, ignore_index=True) if parts else long
-        version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, served_versions(found.known))
+        versions = served_versions(found.known)
+        agreement = trust.reconciliation_lines(lake, policy, base, chunks, versions, long)
+        long = joined([long, sequences, shares, agreement])
+        version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, versions)
         vintages.record(lake, policy, chunks, long, found.shares, present)
         reasons = dict(zip(shares["chunk"], shares["reason"], strict=True))
         groups, reports = dict(list(long.groupby("chunk"))), {}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from monitoring_assets import drift_profile
+from monitoring_assets import drift_profile, reference_pieces
 from monitoring_assets.drift_profile import DriftProfile
+from monitoring_assets.reference_pieces import Piece, fit_pieces
 from resources import tables
 from resources.lake import Lake
 from resources.log_source import read_log
@@ -72,6 +73,7 @@ class Profile:
     drift: DriftProfile
     performance: "Mapping[str, Fitted]"
     detectors: "Mapping[str, Detector]"
+    pieces: "Mapping[str, Piece]"
 
 
 def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> Profile:
@@ -96,7 +98,7 @@ def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) ->
         if fresh.n_chunks < policy.reference.minimum_chunks and stored_before is not None:
             fresh = _with_limits(fresh, _stored_limits(stored_before, component))
         fitted[component] = fresh
-    profile = Profile(drift, fitted, _fit_detectors(policy, held_out))
+    profile = Profile(drift, fitted, _fit_detectors(policy, held_out), fit_pieces(policy, rows, held_out))
     _store(lake, policy, version, profile)
     return profile
 
@@ -148,6 +150,22 @@ def _stored(lake: Lake, policy: MonitoredModel, version: str) -> "pd.DataFrame":
     return lake.read(policy.model, tables.REFERENCE_PROFILES, {"reference_version": version})
 
 
+def pieces_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> "Mapping[str, Piece]":
+    """Pieces of ``version`` by name; everything is fitted and stored first if nobody has."""
+    stored = _fitted(lake, policy, version)
+    return reference_pieces.pieces_from(stored) if len(stored) else fit_profile(lake, policy, base, version).pieces
+
+
+def realized_spread(lake: Lake, policy: MonitoredModel, base: Path, version: str, metric: str) -> float:
+    """Standard deviation of the realized ``metric`` over the reference chunks of ``version``; 0 where it was not fitted."""
+    stored = _fitted(lake, policy, version)
+    if stored.empty:
+        fit_profile(lake, policy, base, version)
+        stored = _fitted(lake, policy, version)
+    pair = _stored_limits(stored, "realized").get(("realized", metric))
+    return pair.spread if pair else 0.0
+
+
 def component(lake: Lake, policy: MonitoredModel, base: Path, version: str, name: str) -> "Fitted | None":
     """One fitted performance component of ``version``; fitted and stored first if nobody has. ``None`` where it cannot be fitted."""
     from monitoring_assets.measures.fitted_state import load_state
@@ -191,6 +209,7 @@ def _store(lake: Lake, policy: MonitoredModel, version: str, profile: Profile) -
     for name, detector in profile.detectors.items():
         own = {"reference_version": version, "component": f"{_DETECTOR}{name}", "limits": json.dumps(asdict(detector)), "state": b""}
         rows.append({**own, "n_rows": profile.drift.n_rows, "n_chunks": profile.drift.n_chunks})
+    rows += reference_pieces.rows_of(version, profile.pieces, profile.drift.n_rows, profile.drift.n_chunks)
     for name, one in profile.performance.items():
         limits = json.dumps([[*name, *astuple(pair)] for name, pair in one.limits.items()])
         rows.append({

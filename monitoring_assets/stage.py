@@ -55,6 +55,7 @@ PROMISES = {
     Check.STUCK_SENSORS: "No feature repeats one value for longer than declared, unless it did so in the reference.",
     Check.DRIFT: "No drift number lies outside the limits fitted on the reference.",
     Check.ESTIMATED_PERFORMANCE: "Performance, estimated without outcomes, stays within its limits.",
+    Check.ESTIMATE_TRUSTED: "The assumptions of the estimate hold: calibration, overlap with the reference, agreement with outcomes.",
     Check.REALIZED_PERFORMANCE: "Performance, once outcomes have arrived, stays within its limits.",
     Check.LOSS_SEQUENCE: "No streaming detector sees the losses of rows leave their reference level.",
     Check.NO_HARM: "The verdict is neither a data fault nor harm to the model; the retraining trigger listens to this check.",

@@ -48,6 +48,7 @@ class Check(StrEnum):
     STUCK_SENSORS = "stuck_sensors"
     DRIFT = "drift"
     ESTIMATED_PERFORMANCE = "estimated_performance_within_limits"
+    ESTIMATE_TRUSTED = "estimate_is_trusted"
     REALIZED_PERFORMANCE = "realized_performance_within_limits"
     LOSS_SEQUENCE = "loss_sequence"
     NO_HARM = "no_harm"

@@ -44,3 +44,11 @@ def lines_of(rows: Sequence[dict[str, object]]) -> "pd.DataFrame":
 def typed(lines: "pd.DataFrame") -> "pd.DataFrame":
     """Lines with the column types of the table."""
     return lines.astype(_TYPES)
+
+
+def joined(parts: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
+    """Lines of several measures one below the other; those without any are left out."""
+    import pandas as pd
+
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else lines_of([])

@@ -1,0 +1,73 @@
+"""What is fitted on the reference beside drift and NannyML's calculators: one piece each, plain numbers and arrays.
+
+Belongs here: which pieces there are and how each is fitted and stored. Does not: their arithmetic (``measures``).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from resources.policy import MonitoredModel
+from resources.vocabulary import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from monitoring_assets.measures.encoding import State
+
+#: Names of the pieces; each is a component of ``reference_profiles``.
+SUPPORT, CALIBRATION = "support", "calibration"
+NAMES = (SUPPORT, CALIBRATION)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One fitted piece: plain data, and arrays where it has some."""
+
+    plain: Mapping[str, Any]
+    arrays: "State" = field(default_factory=dict)
+
+
+def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataFrame") -> dict[str, Piece]:
+    """Fit every piece that can be fitted.
+
+    Args:
+        policy: the declaration.
+        rows: reference inputs ``(n_rows, ...)``.
+        held_out: those with outcomes the model had not learned from.
+    """
+    from monitoring_assets.measures import trust
+
+    rows, held_out = (own.sort_values("time", kind="stable").reset_index(drop=True) for own in (rows, held_out))
+    sizes = rows.groupby(policy.cadence.keys(rows["time"])).size()
+    usual, seed = int(sizes.median()) if len(sizes) else 1, policy.retrain.seed
+    found = {}
+    support = trust.fit_support(rows, policy.features, usual, seed)
+    if support is not None:
+        found[SUPPORT] = Piece(trust.support_as_plain(support), support.state)
+    if policy.task is Task.BINARY_CLASSIFICATION and len(held_out):
+        calibration = trust.reference_calibration(
+            held_out["y_pred_proba"].to_numpy("float64"), held_out["y_true"].to_numpy("float64"), seed
+        )
+        found[CALIBRATION] = Piece(asdict(calibration))
+    return found
+
+
+def rows_of(version: str, pieces: Mapping[str, Piece], n_rows: int, n_chunks: int) -> list[dict[str, Any]]:
+    """Rows of ``reference_profiles``."""
+    from monitoring_assets.measures.multivariate import dump
+
+    common = {"reference_version": version, "n_rows": n_rows, "n_chunks": n_chunks}
+    return [
+        {**common, "component": name, "limits": json.dumps(one.plain), "state": dump(one.arrays) if one.arrays else b""}
+        for name, one in pieces.items()
+    ]
+
+
+def pieces_from(stored: "pd.DataFrame") -> dict[str, Piece]:
+    """What ``rows_of`` gave, from stored rows of one version."""
+    from monitoring_assets.measures.multivariate import load
+
+    own = stored[stored["component"].isin(NAMES)]
+    return {str(row.component): Piece(json.loads(row.limits), load(bytes(row.state)) if row.state else {}) for row in own.itertuples()}
