@@ -5,7 +5,18 @@ from functools import partial
 
 import dagster as dg
 
-from monitoring_assets import drift, maintenance, performance, production_log, realized_performance, reference, report, validation, verdict
+from monitoring_assets import (
+    drift,
+    maintenance,
+    performance,
+    production_log,
+    realized_performance,
+    reference,
+    report,
+    self_watch,
+    validation,
+    verdict,
+)
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
 from monitoring_assets.measures.registry import CATEGORICAL, DETECTORS, ESTIMATORS, MULTIVARIATE, NUMERIC, Method, metric_names
@@ -87,6 +98,8 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         validation.build_data_quality(policy, base),
         drift.build_drift_report(policy, base),
         performance.build_estimated_performance(policy, base),
+        self_watch.build_model_uncertainty(policy, base),
+        *([self_watch.build_business_kpi(policy, base)] if policy.kpi else []),
         realized_performance.build_realized_performance(policy, base),
         verdict.build_verdict(policy),
         report.build_report(policy, settings),

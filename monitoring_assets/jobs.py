@@ -10,13 +10,14 @@ AssetJob = UnresolvedAssetJobDefinition
 
 _MONITOR = (
     Stage.PREDICTION_LOG, Stage.OUTCOMES, Stage.PRODUCTION_WINDOW, Stage.DATA_QUALITY, Stage.DRIFT_REPORT,
-    Stage.ESTIMATED_PERFORMANCE, Stage.VERDICT, Stage.REPORT,
+    Stage.ESTIMATED_PERFORMANCE, Stage.MODEL_UNCERTAINTY, Stage.BUSINESS_KPI, Stage.VERDICT, Stage.REPORT,
 )  # fmt: skip
 _OUTCOMES = (Stage.OUTCOMES, Stage.REALIZED_PERFORMANCE, Stage.VERDICT, Stage.REPORT)
 _REFERENCE = (Stage.REFERENCE_WINDOW, Stage.REFERENCE_PROFILE)
 
 
 def _job(policy: MonitoredModel, purpose: str, stages: tuple[Stage, ...], description: str) -> AssetJob:
+    stages = tuple(stage for stage in stages if stage is not Stage.BUSINESS_KPI or policy.kpi)
     job: AssetJob = asset_job(policy, purpose, stages, description, {TAG_LANE: policy.model})
     return job
 

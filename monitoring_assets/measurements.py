@@ -57,4 +57,4 @@ def faulted(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> set[st
     """Those of ``chunks`` whose data is broken; nothing is measured on them until it is repaired."""
     where = {"chunk": list(chunks), "stage": [str(Stage.PREDICTION_LOG), str(Stage.DATA_QUALITY)]}
     rows = lake.read(policy.model, MEASUREMENTS, where)
-    return set(rows.loc[rows["breach"] & (rows["kind"] == Kind.DATA_QUALITY), "chunk"])
+    return set(rows.loc[rows["breach"] & rows["is_deciding"].fillna(True).astype(bool) & (rows["kind"] == Kind.DATA_QUALITY), "chunk"])

@@ -35,6 +35,9 @@ class Picture:
 
 DRIFT = Picture((Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT), "Drift as a share of its limit, worst number per chunk")
 PERFORMANCE = Picture((Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE), "Performance, estimated and realized")
+UNCERTAINTY = Picture((Kind.UNCERTAINTY,), "The model's uncertainty between its limits")
+KPIS = Picture((Kind.BUSINESS_KPI,), "Business KPIs between their limits")
+ATTRIBUTIONS = Picture((Kind.ATTRIBUTION_DRIFT,), "What predictions lean on, between its limits")
 
 _COLOURS = {Kind.ESTIMATED_PERFORMANCE: "#7a5cff", Kind.REALIZED_PERFORMANCE: "#0b7a75"}
 
@@ -66,6 +69,8 @@ def _draw(policy: MonitoredModel, rows: "pd.DataFrame", picture: Picture, log: "
         series = rows.groupby(["method", "subject"]).ngroups
         title = f"{rows['method'].iloc[0]} of {rows['subject'].iloc[0]}" if series == 1 else title
         (_draw_one if series == 1 else _draw_drift)(axes, rows)
+    elif picture is not PERFORMANCE:
+        _draw_between_limits(axes, rows)
     else:
         _draw_performance(axes, policy, rows)
     first, last = rows["chunk_start"].min(), rows["chunk_end"].max()
@@ -97,6 +102,17 @@ def _draw_one(axes: Any, rows: "pd.DataFrame") -> None:
     broken = rows[rows["breach"]]
     axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22, label="breach")
     axes.plot(rows["chunk_start"], rows["upper_limit"], color="#c0392b", linestyle="--", linewidth=1, label="limit")
+
+
+def _draw_between_limits(axes: Any, rows: "pd.DataFrame") -> None:
+    """Numbers of different units on one scale: -1 and 1 are the limits, and 0 lies in the middle of them."""
+    lower = rows["lower_limit"].fillna(-rows["upper_limit"])
+    placed = rows.assign(place=(rows["value"] - (lower + rows["upper_limit"]) / 2) / ((rows["upper_limit"] - lower) / 2))
+    for (method, subject), own in placed.dropna(subset=["place"]).groupby(["method", "subject"]):
+        name = method if subject == "prediction" else subject
+        axes.plot(own["chunk_start"], own["place"], marker="o", markersize=3, linewidth=1, label=str(name))
+    for edge in (-1.0, 1.0):
+        axes.axhline(edge, color="#c0392b", linestyle="--", linewidth=1, label="limits" if edge > 0 else None)
 
 
 def _draw_performance(axes: Any, policy: MonitoredModel, rows: "pd.DataFrame") -> None:

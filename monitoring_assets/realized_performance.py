@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets import measurements, plots, reference, trust, vintages
+from monitoring_assets import measurements, plots, reference, self_watch, trust, vintages
 from monitoring_assets.measures.lines import FILLED, joined, lines_of, with_all_columns
+from monitoring_assets.measures.uncertainty import NEEDS_OUTCOMES
 from monitoring_assets.measuring import measure_chunks, served_versions, sound_rows
 from monitoring_assets.performance import chunk_report
+from monitoring_assets.reference_pieces import UNCERTAINTY
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from resources.clock import now
 from resources.lake import Lake
@@ -134,8 +136,10 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         sequences = _loss_sequences(lake, policy, base, found.enough) if policy.performance.detectors else long.iloc[:0]
         shares = _labelled_shares(policy, found)
         versions = served_versions(found.known)
+        deserved = self_watch.measured(lake, policy, base, found.enough, UNCERTAINTY, self_watch.uncertainty_lines)
+        deserved = deserved[deserved["method"].isin(NEEDS_OUTCOMES)]
         agreement = trust.reconciliation_lines(lake, policy, base, chunks, versions, long)
-        long = joined([long, sequences, shares, agreement])
+        long = joined([long, sequences, shares, agreement, deserved])
         version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, versions)
         vintages.record(lake, policy, chunks, long, found.shares, present)
         reasons = dict(zip(shares["chunk"], shares["reason"], strict=True))
@@ -145,8 +149,14 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
             own = groups.get(chunk, long.iloc[:0])
             report = chunk_report(policy, own[own["kind"] == Kind.REALIZED_PERFORMANCE], Check.REALIZED_PERFORMANCE, "realized", absent)
             sequence = [_sequence_check(own[own["kind"] == Kind.LOSS_SEQUENCE])] if policy.performance.detectors else []
-            told = {"labelled_share": found.shares.get(chunk, 0.0), "missing_outcome_share": 1 - found.shares.get(chunk, 0.0)}
-            reports[chunk] = ChunkReport({**report.metadata, **told}, [*report.checks, *sequence])
+            confidence = own[own["kind"] == Kind.UNCERTAINTY]
+            deserved_check = self_watch.check_of(Check.CALIBRATION, confidence, "the model's confidence against outcomes")
+            told = {
+                **self_watch.numbers_of(confidence),
+                "labelled_share": found.shares.get(chunk, 0.0),
+                "missing_outcome_share": 1 - found.shares.get(chunk, 0.0),
+            }
+            reports[chunk] = ChunkReport({**report.metadata, **told}, [*report.checks, deserved_check, *sequence])
         pictures = {
             "performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE),
             "vintages": dg.MetadataValue.md(vintages.table(lake, policy, chunks[-1])),
@@ -158,7 +168,11 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         Stage.REALIZED_PERFORMANCE,
         body,
         deps=[Stage.DATA_QUALITY, Stage.OUTCOMES, Stage.REFERENCE_PROFILE],
-        checks={Check.REALIZED_PERFORMANCE: False, **({Check.LOSS_SEQUENCE: False} if policy.performance.detectors else {})},
+        checks={
+            Check.REALIZED_PERFORMANCE: False,
+            Check.CALIBRATION: False,
+            **({Check.LOSS_SEQUENCE: False} if policy.performance.detectors else {}),
+        },
         kinds={"nannyml", "deltalake"},
         description="Performance once outcomes are due; outcomes that arrive later or are corrected restate it, and every vintage is kept.",
     )

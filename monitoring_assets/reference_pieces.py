@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from monitoring_assets.measures.encoding import State
 
 #: Names of the pieces; each is a component of ``reference_profiles``.
-SUPPORT, CALIBRATION = "support", "calibration"
-NAMES = (SUPPORT, CALIBRATION)
+SUPPORT, CALIBRATION, UNCERTAINTY, KPIS = "support", "calibration", "uncertainty", "kpis"
+NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
         rows: reference inputs ``(n_rows, ...)``.
         held_out: those with outcomes the model had not learned from.
     """
-    from monitoring_assets.measures import trust
+    from monitoring_assets.measures import kpi, trust, uncertainty
 
     rows, held_out = (own.sort_values("time", kind="stable").reset_index(drop=True) for own in (rows, held_out))
     sizes = rows.groupby(policy.cadence.keys(rows["time"])).size()
@@ -51,6 +51,11 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
             held_out["y_pred_proba"].to_numpy("float64"), held_out["y_true"].to_numpy("float64"), seed
         )
         found[CALIBRATION] = Piece(asdict(calibration))
+    if held_out["y_true"].nunique() > 1:
+        found[UNCERTAINTY] = Piece(uncertainty.fit_uncertainty(policy, held_out).as_plain())
+    if policy.kpi:
+        fitted = kpi.fit_kpis(policy, kpi.declared(policy), rows.dropna(subset=policy.predictions))
+        found[KPIS] = Piece({name: one.as_plain() for name, one in fitted.items()})
     return found
 
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from monitoring_assets import measurements, reference
+from monitoring_assets.measures import sanity
+from monitoring_assets.measures.lines import joined
 from monitoring_assets.measures.quality import MISSING_SHARE, OUT_OF_RANGE_SHARE, STUCK_SHARE, quality
+from monitoring_assets.measures.sanity import RULE_BROKEN_SHARE, sanity_lines
 from monitoring_assets.measuring import served_versions
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from monitoring_assets.verdict import conclude_data_fault
@@ -39,6 +42,23 @@ def _quality_check(name: Check, method: str, what: str, rows: "pd.DataFrame") ->
         text += " Repair the source and materialize the chunk again; a data fault never retrains."
     n_rows = int(rows["n_rows"].max()) if len(rows) else 0
     return CheckReport(name, broken.empty, text, metadata={"five_worst": dg.MetadataValue.md(table), "n_rows": n_rows})
+
+
+def _sanity_check(rows: "pd.DataFrame") -> CheckReport:
+    """Broken rules with the worst rows; one that blocks is an error, one that flags a warning."""
+    own = rows[rows["method"] == RULE_BROKEN_SHARE].sort_values(["breach", "value"], ascending=False, kind="stable")
+    broken = own[own["breach"]]
+    lines = [
+        f"| {row.subject} | {row.value:.2%} | {row.upper_limit:.2%} | {row.n_rows} | {row.reason.replace('|', '/')} |"
+        for row in own.itertuples()
+    ]
+    table = "\n".join(["| rule | share of rows that break it | limit | rows judged | worst rows |", "|---|---|---|---|---|", *lines])
+    text = f"{len(broken)} of {len(own)} rules broken" + (f": {', '.join(broken['subject'])}." if len(broken) else ".")
+    is_blocked = bool(broken["is_deciding"].any())
+    if is_blocked:
+        text += " The chunk is not judged: repair the source and materialize it again."
+    severity = dg.AssetCheckSeverity.ERROR if is_blocked else dg.AssetCheckSeverity.WARN
+    return CheckReport(Check.SANITY_RULES, broken.empty, text, severity, {"rules": dg.MetadataValue.md(table)})
 
 
 def build_production_window(policy: MonitoredModel) -> dg.AssetsDefinition:
@@ -87,7 +107,7 @@ def build_data_quality(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
         rows = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks})
-        long = _measured(lake, policy, base, rows)
+        long = joined([_measured(lake, policy, base, rows), sanity_lines(policy, sanity.declared(policy), rows)])
         version = measurements.store(lake, policy, Stage.DATA_QUALITY, chunks, long, now(policy, lake))
         groups, reports = dict(list(long.groupby("chunk"))), {}
         for chunk in chunks:
@@ -96,10 +116,11 @@ def build_data_quality(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
                 _quality_check(Check.MISSING_VALUES, MISSING_SHARE, "missing values", own),
                 _quality_check(Check.VALUE_RANGES, OUT_OF_RANGE_SHARE, "values out of range", own),
                 _quality_check(Check.STUCK_SENSORS, STUCK_SHARE, "rows in one run of a repeated value", own),
+                *([_sanity_check(own)] if policy.validation.rules else []),
             ]
             missing = own.loc[own["method"] == MISSING_SHARE, "value"]
             reports[chunk] = ChunkReport({"largest_missing_share": float(missing.max()) if len(missing) else 0.0}, checks)
-        if len(chunks) == 1 and long["breach"].any():
+        if len(chunks) == 1 and (long["breach"] & long["is_deciding"]).any():
             conclude_data_fault(context, lake, policy, chunks[0])
         return StageReport(reports, version)
 
@@ -108,7 +129,12 @@ def build_data_quality(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         Stage.DATA_QUALITY,
         body,
         deps=[Stage.PRODUCTION_WINDOW, Stage.REFERENCE_PROFILE],
-        checks={Check.MISSING_VALUES: True, Check.VALUE_RANGES: True, Check.STUCK_SENSORS: True},
+        checks={
+            Check.MISSING_VALUES: True,
+            Check.VALUE_RANGES: True,
+            Check.STUCK_SENSORS: True,
+            **({Check.SANITY_RULES: True} if policy.validation.rules else {}),
+        },
         kinds={"deltalake", "duckdb"},
-        description="Is the data broken as data? Missing values, physical ranges and stuck sensors per feature.",
+        description="Is the data broken as data? Missing values, physical ranges, stuck sensors and declared constraints.",
     )

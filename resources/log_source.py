@@ -25,6 +25,7 @@ from resources.source import (
     require_zone,
     text_sql,
 )
+from resources.vocabulary import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +153,10 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
     if log.probability:
         rules.append(
             f"WHEN {number_sql(log.probability)} NOT BETWEEN 0 AND 1 THEN {reason_sql(log.probability, 'a probability in [0, 1]')}"
+        )
+    if policy.task is Task.BINARY_CLASSIFICATION and not policy.outcome.is_given:
+        rules.append(
+            f"WHEN {number_sql(policy.outcome.column)} NOT IN (0, 1) THEN {reason_sql(policy.outcome.column, 'an outcome of 0 or 1')}"
         )
     observed = None if policy.outcome.is_given else policy.outcome.observed_at
     written = instant_sql(log, log.written_at, types[log.written_at]) if log.written_at else "CAST(NULL AS TIMESTAMPTZ)"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from resources.policy import MonitoredModel
 from resources.source import connect, escaped, moment_sql, number_sql, open_source, reason_sql, require_known, require_zone, text_sql
+from resources.vocabulary import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +44,12 @@ def read_outcomes(policy: MonitoredModel, base: Path, *, ids: "pd.Series | None"
         require_known("outcome", [name, observed, outcome.column], types)
         require_zone(connection, outcome, observed, types)
         moment, number = moment_sql(outcome, observed, types), number_sql(outcome.column)
+        allowed = "NOT IN (0, 1)" if policy.task is Task.BINARY_CLASSIFICATION else "IS NULL"
         reason = (
             f"CASE WHEN {text_sql(name)} IS NULL THEN 'no prediction id in column ' || '{escaped(name)}' "
             f"WHEN {moment} IS NULL THEN {reason_sql(observed, 'a timestamp')} "
-            f"WHEN {number} IS NULL OR NOT isfinite({number}) THEN {reason_sql(outcome.column, 'a finite number')} END"
+            f"WHEN {number} IS NULL OR NOT isfinite({number}) THEN {reason_sql(outcome.column, 'a finite number')} "
+            f"WHEN {number} {allowed} THEN {reason_sql(outcome.column, 'an outcome of 0 or 1')} END"
         )
         condition = "true"
         if ids is not None:

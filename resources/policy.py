@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from resources.chunks import CADENCES, Cadence, as_utc, parse_duration
+from resources.expression import ExpressionError, parse
 from resources.vocabulary import Task, Verdict
 
 
@@ -206,17 +207,37 @@ class Limit(Section):
     std: float = Field(3.0, gt=0)
 
 
+class SanityRule(Section):
+    """What physics or the business forbids: a condition on every row, or the fastest possible change of a column."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    holds: str | None = Field(None, description="Condition that is true on every sound row, such as dew_point <= temperature.")
+    column: str | None = Field(None, description="Numeric column whose change is limited, within each value of the first segment column.")
+    most_per_hour: float | None = Field(None, gt=0, description="Fastest possible change of the column, up or down.")
+    share: float = Field(0.0, ge=0, lt=1, description="Largest share of rows that may break the rule.")
+    blocks: bool = Field(True, description="Whether a broken rule makes the chunk a data fault; else it is flagged.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.holds is None) == (self.column is None) or (self.column is None) != (self.most_per_hour is None):
+            raise ValueError("got neither or both kinds of rule; expected holds, or column with most_per_hour")
+        return self
+
+
 class Validation(Section):
     """When data is broken as data."""
 
     rejected_share: float = Field(0.01, ge=0, le=1, description="Largest share of rows that may break the contract.")
     missing_share: float = Field(0.05, ge=0, le=1, description="Largest share of missing values in any feature.")
-    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="Physical range of a feature.")
+    ranges: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="Physical range of a feature, or of y_pred or y_pred_proba."
+    )
     out_of_range_share: float = Field(0.01, ge=0, le=1)
     stuck_share: float = Field(
         0.5, gt=0, le=1, description="Longest run of one repeated value, as a share of the chunk; beyond it the sensor is stuck."
     )
     minimum_rows: int = Field(30, ge=1, description="A smaller chunk is undecided, not healthy.")
+    rules: list[SanityRule] = Field(default_factory=list, description="Physical constraints on inputs and predictions.")
     freshness: Duration = Field("2d", description="Longest silence at the end of a chunk, at most half the chunk.")
 
 
@@ -363,6 +384,9 @@ class MonitoredModel(Section):
     validation: Validation = Validation()
     drift: Drift = Drift()
     performance: Performance = Performance()
+    kpi: dict[str, str] = Field(
+        default_factory=dict, description="Business KPIs: aggregates over features and predictions, such as sum(y_pred_proba * 12000)."
+    )
     retrain: Retrain = Retrain()
     gates: Gates = Gates()
     replay: Replay | None = None
@@ -378,9 +402,11 @@ class MonitoredModel(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        unknown = sorted(set(self.validation.ranges) - set(self.features.numeric))
+        numeric = [*self.features.numeric, *self.predictions]
+        unknown = sorted(set(self.validation.ranges) - set(numeric))
         if unknown:
-            raise FieldError(("validation", "ranges", unknown[0]), f"got {unknown}; expected numeric features: {self.features.numeric}")
+            raise FieldError(("validation", "ranges", unknown[0]), f"got {unknown}; expected numeric features or predictions: {numeric}")
+        self._check_expressions(numeric)
         if self.outcome.column in self.features.all:
             raise FieldError(
                 ("outcome", "column"),
@@ -395,6 +421,30 @@ class MonitoredModel(Section):
         if self.replay and self.replay.start < self.reference.end:
             raise FieldError(("replay", "start"), "got a day inside the reference window; expected one at or after reference.end")
         return self
+
+    def _check_expressions(self, numeric: list[str]) -> None:
+        for index, rule in enumerate(self.validation.rules):
+            if rule.column is not None and rule.column not in numeric:
+                raise FieldError(("validation", "rules", index, "column"), f"got {rule.column!r}; expected one of {numeric}")
+            if rule.holds is not None:
+                self._parse(("validation", "rules", index, "holds"), rule.holds, [*numeric, *self.features.categorical])
+        names = [rule.name for rule in self.validation.rules]
+        twice = next((index for index, name in enumerate(names) if names.index(name) != index), None)
+        if twice is not None:
+            raise FieldError(
+                ("validation", "rules", twice, "name"), f"got {names[twice]!r} twice; expected every rule to have a name of its own"
+            )
+        for name, text in self.kpi.items():
+            self._parse(("kpi", name), text, numeric, aggregates=True)
+
+    @staticmethod
+    def _parse(field: tuple[str | int, ...], text: str, columns: list[str], *, aggregates: bool = False) -> None:
+        try:
+            expression = parse(text, columns=columns, aggregates=aggregates)
+        except ExpressionError as error:
+            raise FieldError(field, str(error)) from error
+        if not aggregates and not expression.is_condition:
+            raise FieldError(field, f"got {text!r}, a number; expected a condition, such as a <= b")
 
     def _check_segments_and_importance(self) -> None:
         for index, name in enumerate(self.segments):
@@ -431,6 +481,11 @@ class MonitoredModel(Section):
         return self.performance.estimator or _ESTIMATORS[self.task]
 
     @property
+    def predictions(self) -> list[str]:
+        """Columns of what the model answered."""
+        return ["y_pred", "y_pred_proba"] if self.task is Task.BINARY_CLASSIFICATION else ["y_pred"]
+
+    @property
     def segment_columns(self) -> list[str]:
         """Segment columns that are no features and so have to be carried along."""
         return [name for name in self.segments if name not in self.features.all]
@@ -447,6 +502,7 @@ class MonitoredModel(Section):
             "features": self.features.model_dump(), "segments": self.segments, "chunk": self.chunk, "seed": self.retrain.seed,
             "reference": self.reference.model_dump(mode="json"), "performance": self.performance.model_dump(), "metrics": self.metrics,
             "drift": self.drift.model_dump(include={"numeric", "categorical", "multivariate", "season"}), "rule": self.drift.limit.rule,
+            "kpi": self.kpi,
         }  # fmt: skip
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -55,7 +55,7 @@ def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
         policy: declares metrics and the minimum size.
         measurements: rows of the ``measurements`` table of one chunk.
     """
-    broken = measurements[(measurements["kind"] == Kind.DATA_QUALITY) & measurements["breach"]]
+    broken = measurements[(measurements["kind"] == Kind.DATA_QUALITY) & measurements["breach"] & measurements["is_deciding"]]
     if len(broken):
         return _judgement(Verdict.DATA_FAULT, 1.0, broken, False)
     too_small = measurements[(measurements["method"] == ROW_COUNT) & (measurements["value"] < measurements["lower_limit"])]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from monitoring_assets.measures.lines import lines_of
 from monitoring_assets.measures.number import Number
 from monitoring_assets.measures.uncertainty import Calibrated, Judged, block_values, calibrate, line_of, not_judged, usual_rows
-from resources.expression import Expression
+from resources.expression import Expression, parse
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind
 
@@ -47,6 +47,12 @@ class FittedKpi:
     def unit(self, n_rows: int) -> float:
         """What a value of ``n_rows`` is divided by before it is compared."""
         return float(max(n_rows, 1) ** (self.growth or 0.0))
+
+
+def declared(policy: MonitoredModel) -> dict[str, Expression]:
+    """The KPIs of a declaration, parsed."""
+    columns = [*policy.features.numeric, *policy.predictions]
+    return {name: parse(text, columns=columns, aggregates=True) for name, text in policy.kpi.items()}
 
 
 def fit_kpis(policy: MonitoredModel, kpis: Mapping[str, Expression], reference: "pd.DataFrame") -> dict[str, FittedKpi]:

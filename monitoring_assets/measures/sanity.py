@@ -77,6 +77,19 @@ class RuleResult:
     worst: tuple[WorstRow, ...]
 
 
+def declared(policy: MonitoredModel) -> list[Rule]:
+    """The rules of a declaration, parsed; a rate of change is that within each value of the first segment column."""
+    columns = [*policy.features.all, *policy.predictions]
+    segment = next(iter(policy.segments), None)
+    constraints = [
+        parse(rule.holds, columns=columns, aggregates=False)
+        if rule.holds
+        else RateOfChange(rule.column or "", rule.most_per_hour or 0.0, segment)
+        for rule in policy.validation.rules
+    ]
+    return [Rule(rule.name, own, rule.blocks, rule.share) for rule, own in zip(policy.validation.rules, constraints, strict=True)]
+
+
 def range_condition(column: str, low: float | None, high: float | None) -> Expression:
     """The condition that ``column``, also ``y_pred`` or ``y_pred_proba``, lies within ``[low, high]``; ``None`` leaves a side open.
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ENTROPY, MARGIN, SET_SIZE = "entropy", "margin", "set_size"
 CALIBRATION_ERROR, BRIER, SET_COVERAGE, INTERVAL_COVERAGE = "calibration_error", "brier", "set_coverage", "interval_coverage"
 SUBJECT = "prediction"
+#: Numbers that outcomes are needed for.
+NEEDS_OUTCOMES = (CALIBRATION_ERROR, BRIER, SET_COVERAGE, INTERVAL_COVERAGE)
 #: Share of outcomes that conformal intervals and sets are made to hold.
 LEVEL = 0.9
 N_BINS = 10

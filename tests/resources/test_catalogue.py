@@ -121,7 +121,7 @@ CASES = [
     pytest.param(line("column: y,", "column: x1,"), ["demo.yaml:5: outcome.column", "'x1'", "feature"], id="outcome among features"),
     pytest.param(
         VALID + "validation: {ranges: {speed: [0, 1]}}\n",
-        ["demo.yaml:7: validation.ranges", "['speed']", "['x1', 'x2']"],
+        ["demo.yaml:7: validation.ranges", "['speed']", "['x1', 'x2', 'y_pred'"],
         id="range of a column that is no feature",
     ),
     pytest.param(
@@ -148,6 +148,23 @@ CASES = [
     pytest.param(
         VALID + "retrain: {windows: [all, forever]}\n", ["demo.yaml:7: retrain.windows", "'forever'", "such as 30d or 4y"], id="bad window"
     ),
+    pytest.param(
+        VALID + "validation:\n  rules:\n    - {name: dew, holds: x1 <= speed}\n",
+        ["demo.yaml:9: validation.rules.0.holds", "'speed'", "x1"],
+        id="rule about an unknown column",
+    ),
+    pytest.param(
+        VALID + "validation:\n  rules:\n    - {name: dew, holds: x1 + 1}\n",
+        ["demo.yaml:9: validation.rules.0.holds", "a number; expected a condition"],
+        id="rule that is no condition",
+    ),
+    pytest.param(
+        VALID + "validation:\n  rules:\n    - {name: dew}\n",
+        ["demo.yaml:9: validation.rules.0", "expected holds, or column with most_per_hour"],
+        id="rule that says nothing",
+    ),
+    pytest.param(VALID + "kpi: {cost: x1 * 3}\n", ["demo.yaml:7: kpi.cost", "sum"], id="KPI that is no aggregate"),
+    pytest.param(VALID + "kpi: {cost: __import__(1)}\n", ["demo.yaml:7: kpi.cost", "__import__"], id="KPI that is code"),
     pytest.param(VALID + "retrain: {windows: []}\n", ["demo.yaml:7: retrain.windows", "no window"], id="no window"),
     pytest.param(line("model: demo", "model: Demo Model"), ["demo.yaml:1: model: got 'Demo Model'", "^[a-z][a-z0-9_]*$"], id="bad name"),
     pytest.param(line("start: 2024-01-01", "start: soon"), ["demo.yaml:6: reference.start: got 'soon'"], id="a date that is none"),
