@@ -6,6 +6,7 @@ from functools import partial
 import dagster as dg
 
 from monitoring_assets import (
+    diagnosis,
     drift,
     maintenance,
     performance,
@@ -101,6 +102,7 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         self_watch.build_model_uncertainty(policy, base),
         *([self_watch.build_business_kpi(policy, base)] if policy.kpi else []),
         realized_performance.build_realized_performance(policy, base),
+        diagnosis.build_diagnosis(policy, base),
         verdict.build_verdict(policy),
         report.build_report(policy, settings),
     ]

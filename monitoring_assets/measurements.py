@@ -1,15 +1,15 @@
-"""Rows of the ``measurements`` table: finishing, storing, reading, and which chunks are broken as data.
+"""Rows of the ``measurements`` table: finishing, storing, reading, which chunks are broken as data, and what weighs a feature.
 
-Reads and writes: ``measurements``.
+Reads and writes: ``measurements``. Reads: ``feature_importances``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.tables import MEASUREMENTS
+from resources.tables import FEATURE_IMPORTANCES, MEASUREMENTS
 from resources.vocabulary import Kind, Stage
 
 if TYPE_CHECKING:
@@ -58,3 +58,14 @@ def faulted(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> set[st
     where = {"chunk": list(chunks), "stage": [str(Stage.PREDICTION_LOG), str(Stage.DATA_QUALITY)]}
     rows = lake.read(policy.model, MEASUREMENTS, where)
     return set(rows.loc[rows["breach"] & rows["is_deciding"].fillna(True).astype(bool) & (rows["kind"] == Kind.DATA_QUALITY), "chunk"])
+
+
+def importance_of(policy: MonitoredModel, lake: Lake, own: "pd.DataFrame") -> Mapping[str, float]:
+    """Importance of features: as declared, else of the version that served the chunk; empty where neither is known."""
+    if policy.importance:
+        return policy.importance
+    versions = own["model_version"].dropna().unique()
+    rows = (
+        lake.read(policy.model, FEATURE_IMPORTANCES, {"model_version": [str(version) for version in versions]}) if len(versions) else None
+    )
+    return {} if rows is None else {str(row.feature): float(row.importance) for row in rows.itertuples()}

@@ -53,6 +53,7 @@ _MARKS = {
     Verdict.COVARIATE_HARMLESS: ("calm", "≈"),
     Verdict.DATA_FAULT: ("bad", "✕"),
     Verdict.COVARIATE_HARMFUL: ("bad", "!"),
+    Verdict.LABEL_SHIFT: ("bad", "!"),
     Verdict.CONCEPT: ("bad", "!"),
     "label_shift": ("bad", "!"),
 }

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from monitoring_assets.measures.encoding import State
 
 #: Names of the pieces; each is a component of ``reference_profiles``.
-SUPPORT, CALIBRATION, UNCERTAINTY, KPIS = "support", "calibration", "uncertainty", "kpis"
-NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS)
+SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE = "support", "calibration", "uncertainty", "kpis", "surrogate"
+NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
         held_out: those with outcomes the model had not learned from.
     """
     from monitoring_assets.measures import kpi, trust, uncertainty
+    from monitoring_assets.measures.diagnosis.attribution import fit_attribution
 
     rows, held_out = (own.sort_values("time", kind="stable").reset_index(drop=True) for own in (rows, held_out))
     sizes = rows.groupby(policy.cadence.keys(rows["time"])).size()
@@ -53,8 +54,11 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
         found[CALIBRATION] = Piece(asdict(calibration))
     if held_out["y_true"].nunique() > 1:
         found[UNCERTAINTY] = Piece(uncertainty.fit_uncertainty(policy, held_out).as_plain())
+    served = rows.dropna(subset=policy.predictions)
+    if len(served):
+        found[SURROGATE] = Piece(fit_attribution(policy, served, usual).as_plain())
     if policy.kpi:
-        fitted = kpi.fit_kpis(policy, kpi.declared(policy), rows.dropna(subset=policy.predictions))
+        fitted = kpi.fit_kpis(policy, kpi.declared(policy), served)
         found[KPIS] = Piece({name: one.as_plain() for name, one in fitted.items()})
     return found
 

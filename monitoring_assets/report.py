@@ -56,7 +56,7 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
     for chunk in chunks:
         own = history[history["chunk"] == chunk]
         recent = history[(history["chunk"] <= chunk) & (history["chunk"] >= policy.cadence.shift(chunk, -LOOK_BACK))]
-        weights, company = importance_of(policy, lake, own), _correlation(policy, recent)
+        weights, company = measurements.importance_of(policy, lake, own), _correlation(policy, recent)
         heading = _heading(policy, chunk, own, verdicts, profiles)
         files[chunk] = folder / f"{chunk}.html"
         files[chunk].write_text(
@@ -94,19 +94,6 @@ def method_meanings() -> dict[str, str]:
     methods = {**CATEGORICAL, **MULTIVARIATE, **NUMERIC}
     told = {name: f"{method.meaning} Formula: {method.formula}. Source: {method.source}." for name, method in methods.items()}
     return told | {metric.name: metric.meaning for metric in METRICS.values()}
-
-
-def importance_of(policy: MonitoredModel, lake: Lake, own: "pd.DataFrame") -> Mapping[str, float]:
-    """Importance of features: as declared, else of the version that served the chunk; empty where neither is known."""
-    if policy.importance:
-        return policy.importance
-    versions = own["model_version"].dropna().unique()
-    rows = (
-        lake.read(policy.model, tables.FEATURE_IMPORTANCES, {"model_version": [str(version) for version in versions]})
-        if len(versions)
-        else None
-    )
-    return {} if rows is None else {str(row.feature): float(row.importance) for row in rows.itertuples()}
 
 
 def _correlation(policy: MonitoredModel, recent: "pd.DataFrame") -> dict[str, float]:
@@ -225,7 +212,7 @@ def build_report(policy: MonitoredModel, settings: Settings) -> dg.AssetsDefinit
                 "drifted_features": int(drifted["subject"].nunique()),
             }
             if chunk == chunks[-1]:
-                table = ranked(own, importance_of(policy, lake, own), company)
+                table = ranked(own, measurements.importance_of(policy, lake, own), company)
                 metadata["ranking"] = dg.MetadataValue.md(_ranking(table)) if len(table) else "nothing measured"
             reports[chunk] = ChunkReport(metadata)
         return StageReport(reports, f"{policy.model}/report@{lake.data_version(policy.model, tables.MEASUREMENTS)}")

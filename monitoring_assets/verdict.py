@@ -5,11 +5,12 @@ Reads: ``measurements``. Writes: ``verdicts``.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets import measurements
+from monitoring_assets import diagnosis, measurements, trust
 from monitoring_assets.measures.judge import Judgement, judge
 from monitoring_assets.measuring import served_versions
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_check
@@ -27,18 +28,26 @@ if TYPE_CHECKING:
 _HARMLESS = (Verdict.HEALTHY, Verdict.COVARIATE_HARMLESS)
 
 
-def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> tuple[dict[str, Judgement], "pd.DataFrame", str]:
-    """Judge ``chunks`` on everything measured so far and replace their verdicts.
+@dataclass(frozen=True)
+class Judged:
+    """Judgement and ranked suspects by chunk, the measurements they rest on, and the data version of the verdicts written."""
 
-    Returns:
-        Judgement per chunk, the measurements they rest on, and the data version.
-    """
+    judgements: dict[str, Judgement]
+    suspects: dict[str, list[str]]
+    measurements: "pd.DataFrame"
+    version: str
+
+
+def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> Judged:
+    """Judge ``chunks`` on everything measured so far and replace their verdicts."""
     import pandas as pd
 
     rows = measurements.read(lake, policy, chunks)
-    groups = dict(list(rows.groupby("chunk")))
-    judgements = {chunk: judge(policy, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
     served = rows.dropna(subset=["model_version"]).groupby("chunk")["model_version"].last()
+    agreement = trust.known_agreement(lake, policy, chunks, served.to_dict())
+    groups = dict(list(pd.concat([rows, agreement]).groupby("chunk"))) if len(agreement) else dict(list(rows.groupby("chunk")))
+    judgements = {chunk: judge(policy, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
+    suspects = {chunk: diagnosis.suspects_of(policy, lake, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
     unmeasured = [chunk for chunk in chunks if chunk not in served.index]
     versions = served_versions(lake.read(policy.model, tables.prediction_log(policy), {"chunk": unmeasured})) if unmeasured else {}
     serving = serving_version(lake, policy) or EXTERNAL
@@ -47,15 +56,17 @@ def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) ->
         "verdict": [str(one.verdict) for one in judgements.values()],
         "confidence": [one.confidence for one in judgements.values()],
         "evidence": ["\n".join(one.evidence) for one in judgements.values()],
+        "suspects": ["\n".join(suspects[chunk]) for chunk in judgements],
         "recovery": [one.recovery for one in judgements.values()],
         "model_version": [served.get(chunk, versions.get(chunk, serving)) for chunk in judgements],
         "is_realized": [one.is_realized for one in judgements.values()],
         "known_at": pd.Timestamp(now(policy, lake)),
     })  # fmt: skip
-    return judgements, rows, lake.replace(policy.model, tables.VERDICTS, frame, {"chunk": list(chunks)})
+    version = lake.replace(policy.model, tables.VERDICTS, frame, {"chunk": list(chunks)})
+    return Judged(judgements, suspects, rows, version)
 
 
-def _check(judgement: Judgement) -> CheckReport:
+def _check(judgement: Judgement, suspects: Sequence[str]) -> CheckReport:
     severity = dg.AssetCheckSeverity.WARN if judgement.verdict is Verdict.UNDECIDED else dg.AssetCheckSeverity.ERROR
     basis = "realized" if judgement.is_realized else "estimated"
     text = f"{judgement.verdict} (confidence {judgement.confidence:.1f}, on {basis} performance). {judgement.recovery}"
@@ -63,14 +74,15 @@ def _check(judgement: Judgement) -> CheckReport:
         "verdict": str(judgement.verdict),
         "confidence": judgement.confidence,
         "evidence": dg.MetadataValue.md("\n".join(f"- `{item}`" for item in judgement.evidence) or "none"),
+        "suspects": dg.MetadataValue.md("\n".join(f"1. {item}" for item in suspects) or "none"),
     }
     return CheckReport(Check.NO_HARM, judgement.verdict in _HARMLESS, text, severity, metadata)
 
 
 def conclude_data_fault(context: dg.AssetExecutionContext, lake: Lake, policy: MonitoredModel, chunk: str) -> None:
     """Write the verdict of a chunk whose run is about to be blocked: the verdict step will not be reached."""
-    judgements, _, _ = write_verdicts(lake, policy, [chunk])
-    report_check(context, key(policy, Stage.VERDICT), _check(judgements[chunk]), chunk)
+    judged = write_verdicts(lake, policy, [chunk])
+    report_check(context, key(policy, Stage.VERDICT), _check(judged.judgements[chunk], judged.suspects[chunk]), chunk)
 
 
 def _evidence_table(rows: "pd.DataFrame") -> str:
@@ -88,10 +100,11 @@ def build_verdict(policy: MonitoredModel) -> dg.AssetsDefinition:
     """Judge each chunk on all its measurements."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
-        judgements, rows, version = write_verdicts(lake, policy, chunks)
+        judged = write_verdicts(lake, policy, chunks)
+        rows = judged.measurements
         groups = dict(list(rows.groupby("chunk")))
         reports = {}
-        for chunk, judgement in judgements.items():
+        for chunk, judgement in judged.judgements.items():
             own = groups.get(chunk, rows.iloc[:0])
             metadata = {
                 "verdict": str(judgement.verdict),
@@ -102,8 +115,8 @@ def build_verdict(policy: MonitoredModel) -> dg.AssetsDefinition:
             }
             if len(chunks) == 1 or chunk == chunks[-1]:
                 metadata["measurements"] = dg.MetadataValue.md(_evidence_table(own))
-            reports[chunk] = ChunkReport(metadata, [_check(judgement)])
-        return StageReport(reports, version)
+            reports[chunk] = ChunkReport(metadata, [_check(judgement, judged.suspects[chunk])])
+        return StageReport(reports, judged.version)
 
     return build_chunk_asset(
         policy,
@@ -116,8 +129,9 @@ def build_verdict(policy: MonitoredModel) -> dg.AssetsDefinition:
             Stage.MODEL_UNCERTAINTY,
             *([Stage.BUSINESS_KPI] if policy.kpi else []),
             Stage.REALIZED_PERFORMANCE,
+            Stage.DIAGNOSIS,
         ],
         checks={Check.NO_HARM: False},
         kinds={"deltalake"},
-        description="healthy, data_fault, covariate_harmless, covariate_harmful, concept or undecided, with evidence and recovery.",
+        description="healthy, data_fault, covariate_harmless, covariate_harmful, label_shift, concept or undecided, with evidence, suspects and recovery.",
     )

@@ -309,7 +309,9 @@ class Retrain(Section):
     """When and how a new candidate is trained."""
 
     enabled: bool = True
-    on: list[Literal[Verdict.COVARIATE_HARMFUL, Verdict.CONCEPT]] = [Verdict.COVARIATE_HARMFUL, Verdict.CONCEPT]
+    on: list[Literal[Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT]] = [
+        Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT,
+    ]  # fmt: skip
     recipe: str = "lightgbm"
     parameters: dict[str, float | int | str] = Field(default_factory=dict, description="Overrides of the recipe's parameters.")
     seed: int = 0

@@ -133,7 +133,7 @@ PERFORMANCE_VINTAGES = Table(
 VERDICTS = Table(
     "verdicts",
     {
-        "chunk": "string", "verdict": "string", "confidence": "double", "evidence": "string", "recovery": "string",
+        "chunk": "string", "verdict": "string", "confidence": "double", "evidence": "string", "suspects": "string", "recovery": "string",
         "model_version": "string", "is_realized": "bool", "known_at": "timestamp",
     },
     ("chunk",),

@@ -93,6 +93,7 @@ class Verdict(StrEnum):
     DATA_FAULT = "data_fault"
     COVARIATE_HARMLESS = "covariate_harmless"
     COVARIATE_HARMFUL = "covariate_harmful"
+    LABEL_SHIFT = "label_shift"
     CONCEPT = "concept"
     UNDECIDED = "undecided"
 

@@ -101,8 +101,9 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     scores = {f"candidate_{name}": name for name in ("y_pred", "y_pred_proba") if f"candidate_{name}" in proof}
     held_out = rows[rows["part"] == HOLDOUT].merge(proof[["prediction_id", *scores]].rename(columns=scores), on="prediction_id")
     table = tables.reference_rows(policy)
-    # with concept drift alone the inputs before the onset are as good as any
-    is_concept = made is not None and made["inputs"]["causes"] == [str(Verdict.CONCEPT)]
+    # with a change of outcomes alone the inputs before the onset are as good as any
+    causes = made["inputs"]["causes"] if made is not None else []
+    is_concept = len(causes) > 0 and str(Verdict.COVARIATE_HARMFUL) not in causes
     reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
     lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     _store_importance(policy, lake, registry, version)

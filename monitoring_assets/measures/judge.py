@@ -1,12 +1,15 @@
 """From the measurements of one chunk to a verdict: what moved, and whether it hurts.
 
-Belongs here: the pure rule. Does not: reading measurements, acting on the verdict.
+Belongs here: the pure rule. Does not: reading measurements, gathering evidence (``diagnosis``), acting on the verdict.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from monitoring_assets.measures.breaches import ALL_FEATURES
+from monitoring_assets.measures.diagnosis.diagnose import LABEL_SHIFT, PLACEBO, REMAPPING, SHADOW_REFIT, UNIT_CHANGE
+from monitoring_assets.measures.lines import ALL
 from monitoring_assets.measures.quality import ROW_COUNT
 from monitoring_assets.measures.registry import sign_of
 from resources.policy import MonitoredModel
@@ -20,9 +23,15 @@ _RECOVERY = {
     Verdict.DATA_FAULT: "Repair the data at its source, then materialize the chunk again. Retraining would teach the fault.",
     Verdict.COVARIATE_HARMLESS: "Inputs moved and the model holds. Look at the listed features; no retraining is needed.",
     Verdict.COVARIATE_HARMFUL: "Inputs moved and the model suffers. Check the listed features for a wiring or unit change; retraining follows.",
+    Verdict.LABEL_SHIFT: "Outcomes are more or less frequent than before, and follow from the inputs as ever: the threshold and the probabilities "
+    "are off. Re-calibrate or move the threshold at once; retraining on recent rows follows.",
     Verdict.CONCEPT: "Outcomes no longer follow from the inputs as they did. Retraining on rows since the onset follows.",
     Verdict.UNDECIDED: "Too little to judge. Wait for more rows or outcomes, or choose a larger chunk.",
 }
+_UNTRUSTED = "The estimate of performance is untrusted, and nothing else is known yet. Wait for outcomes, or have some rows labelled."
+_NOISE = (
+    "The metric is outside its limit, but blocks of the reference of the same size are as bad: it may be chance. Look at the next chunk."
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,30 @@ class Judgement:
     is_realized: bool
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Everything measured on one chunk, sorted by what it says."""
+
+    drifted: "pd.DataFrame"
+    realized: "pd.DataFrame"
+    realized_harm: "pd.DataFrame"
+    estimated: "pd.DataFrame"
+    estimated_harm: "pd.DataFrame"
+    distrust: "pd.DataFrame"
+    diagnosis: "pd.DataFrame"
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the placebo test takes the harm for chance."""
+        own = self.diagnosis[(self.diagnosis["method"] == PLACEBO) & self.diagnosis["p_value"].notna()]
+        return len(own) > 0 and not own["breach"].any()
+
+    def says(self, word: str) -> "pd.DataFrame":
+        """The shadow refit's line where it says ``word``."""
+        own = self.diagnosis[self.diagnosis["method"] == SHADOW_REFIT]
+        return own[own["reason"].str.startswith(f"{word}:")]
+
+
 def is_harmful_breach(policy: MonitoredModel, metric: str, value: float, lower: float | None, upper: float | None) -> bool:
     """Whether a performance value lies outside its limit on the side that hurts; better than usual is no harm."""
     if sign_of(policy.task, metric) > 0:
@@ -46,10 +79,11 @@ def is_harmful_breach(policy: MonitoredModel, metric: str, value: float, lower: 
 def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
     """Judge one chunk.
 
-    Broken data is ``data_fault`` whatever else is seen. Realized performance outweighs the estimate. Harm that the
-    estimate sees too comes with the inputs (``covariate_harmful``); harm that only outcomes show, while the
-    estimate from the inputs stays inside its limit, is ``concept``. A chunk below the minimum size, or without any
-    number on performance, is ``undecided``.
+    Broken data is ``data_fault`` whatever else is seen. Realized performance outweighs the estimate, and an untrusted estimate
+    decides nothing by itself. What kind of harm it is follows from the diagnosis: columns that carry others' signals, and rows
+    unlike the reference's, are ``covariate_harmful``; outcomes of another frequency with predictions as ever are ``label_shift``;
+    a shadow model that learns from the chunk what the reference did not know, on rows like the reference's, is ``concept``. A chunk
+    below the minimum size, or without any number on performance that can be trusted, is ``undecided``.
 
     Args:
         policy: declares metrics and the minimum size.
@@ -57,33 +91,89 @@ def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
     """
     broken = measurements[(measurements["kind"] == Kind.DATA_QUALITY) & measurements["breach"] & measurements["is_deciding"]]
     if len(broken):
-        return _judgement(Verdict.DATA_FAULT, 1.0, broken, False)
+        return _judgement(Verdict.DATA_FAULT, 1.0, [broken], False)
     too_small = measurements[(measurements["method"] == ROW_COUNT) & (measurements["value"] < measurements["lower_limit"])]
     if len(too_small):
-        return _judgement(Verdict.UNDECIDED, 0.0, too_small, False)
+        return _judgement(Verdict.UNDECIDED, 0.0, [too_small], False)
+    seen = _seen(policy, measurements)
+    if len(seen.realized_harm) and not seen.is_noise:
+        return _harmed(seen)
+    if len(seen.realized):
+        return _unharmed(seen)
+    return _without_outcomes(seen)
+
+
+def _seen(policy: MonitoredModel, measurements: "pd.DataFrame") -> _Seen:
     is_drift = measurements["kind"].isin([Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT])
-    drifted = measurements[is_drift & measurements["breach"] & measurements["is_deciding"]]
     realized, estimated = (_performance(measurements, kind) for kind in (Kind.REALIZED_PERFORMANCE, Kind.ESTIMATED_PERFORMANCE))
-    realized_harm, estimated_harm = _harmful(policy, realized), _harmful(policy, estimated)
-    if len(realized_harm):
-        if len(estimated_harm) or (len(drifted) and estimated.empty):
-            return _judgement(Verdict.COVARIATE_HARMFUL, 0.9, [realized_harm, estimated_harm, drifted], True)
-        return _judgement(Verdict.CONCEPT, 0.8 if len(drifted) else 0.9, [realized_harm, drifted], True)
-    if len(realized):
-        verdict = Verdict.COVARIATE_HARMLESS if len(drifted) else Verdict.HEALTHY
-        return _judgement(verdict, 0.9, drifted if len(drifted) else realized, True)
-    if len(estimated_harm):
-        if len(drifted):
-            return _judgement(Verdict.COVARIATE_HARMFUL, 0.6, [estimated_harm, drifted], False)
-        return _judgement(Verdict.UNDECIDED, 0.3, estimated_harm, False)
-    if len(estimated):
-        verdict = Verdict.COVARIATE_HARMLESS if len(drifted) else Verdict.HEALTHY
-        return _judgement(verdict, 0.5, drifted if len(drifted) else estimated, False)
-    return _judgement(Verdict.UNDECIDED, 0.0, drifted, False)
+    is_trust = measurements["kind"] == Kind.ESTIMATE_TRUST
+    return _Seen(
+        measurements[is_drift & measurements["breach"] & measurements["is_deciding"]],
+        realized,
+        _harmful(policy, realized),
+        estimated,
+        _harmful(policy, estimated),
+        measurements[is_trust & measurements["breach"] & measurements["is_deciding"]],
+        measurements[measurements["kind"] == Kind.DIAGNOSIS],
+    )
+
+
+def _harmed(seen: _Seen) -> Judgement:
+    """Outcomes say that it hurts: what kind of harm is it?"""
+    pointing = seen.diagnosis[seen.diagnosis["breach"]]
+    wiring = pointing[pointing["method"].isin([REMAPPING, UNIT_CHANGE])]
+    shifted = pointing[pointing["method"] == LABEL_SHIFT]
+    beyond = pointing[pointing["method"] == PLACEBO]
+    harm = [seen.realized_harm, beyond]
+    if len(wiring):
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.95, [*harm, wiring, seen.drifted], True, _told(wiring))
+    if len(shifted):
+        return _judgement(Verdict.LABEL_SHIFT, 0.8, [*harm, shifted], True, shifted["reason"].iloc[0] + ".")
+    if len(seen.says("concept")):
+        return _judgement(Verdict.CONCEPT, 0.9, [*harm, seen.says("concept"), seen.distrust], True)
+    if len(seen.says("covariate")) and len(seen.drifted):
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.9, [*harm, seen.says("covariate"), seen.drifted], True)
+    is_explained = (len(seen.estimated_harm) and seen.distrust.empty) or (len(seen.drifted) and seen.estimated.empty)
+    if is_explained:
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.7, [*harm, seen.estimated_harm, seen.drifted], True)
+    return _judgement(Verdict.CONCEPT, 0.6 if len(seen.drifted) else 0.8, [*harm, seen.drifted], True)
+
+
+def _unharmed(seen: _Seen) -> Judgement:
+    """Outcomes say that the model holds."""
+    verdict = Verdict.COVARIATE_HARMLESS if len(seen.drifted) else Verdict.HEALTHY
+    evidence = seen.drifted if len(seen.drifted) else seen.realized
+    if len(seen.realized_harm):
+        return _judgement(verdict, 0.5, [evidence, seen.diagnosis[seen.diagnosis["method"] == PLACEBO]], True, _NOISE)
+    return _judgement(verdict, 0.9, [evidence], True)
+
+
+def _without_outcomes(seen: _Seen) -> Judgement:
+    """Only the estimate is known, if that: harm it sees counts where inputs moved too and its assumptions hold."""
+    wiring = seen.diagnosis[seen.diagnosis["method"].isin([REMAPPING, UNIT_CHANGE])]
+    if len(seen.estimated_harm) and len(wiring):  # the columns say what the estimate says: it does not stand alone
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.7, [seen.estimated_harm, wiring, seen.drifted], False, _told(wiring))
+    if len(seen.distrust):
+        return _judgement(Verdict.UNDECIDED, 0.2, [seen.distrust, seen.estimated_harm, seen.drifted], False, _UNTRUSTED)
+    if len(seen.estimated_harm) and len(seen.drifted):
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.6, [seen.estimated_harm, seen.drifted], False)
+    if len(seen.estimated_harm):
+        return _judgement(Verdict.UNDECIDED, 0.3, [seen.estimated_harm], False)
+    if len(seen.estimated):
+        verdict = Verdict.COVARIATE_HARMLESS if len(seen.drifted) else Verdict.HEALTHY
+        return _judgement(verdict, 0.5, [seen.drifted if len(seen.drifted) else seen.estimated], False)
+    return _judgement(Verdict.UNDECIDED, 0.0, [seen.drifted], False)
+
+
+def _told(wiring: "pd.DataFrame") -> str:
+    """What to do about the columns: the whole remapping in one sentence, or each column's unit."""
+    whole = wiring[wiring["subject"] == ALL_FEATURES] if (wiring["method"] == REMAPPING).any() else wiring
+    return " ".join(whole["reason"])
 
 
 def _performance(measurements: "pd.DataFrame", kind: Kind) -> "pd.DataFrame":
-    return measurements[(measurements["kind"] == kind) & measurements["value"].notna()]
+    is_whole = measurements["segment"] == ALL
+    return measurements[is_whole & (measurements["kind"] == kind) & measurements["value"].notna()]
 
 
 def _harmful(policy: MonitoredModel, performance: "pd.DataFrame") -> "pd.DataFrame":
@@ -93,7 +183,7 @@ def _harmful(policy: MonitoredModel, performance: "pd.DataFrame") -> "pd.DataFra
     return deciding[flags]
 
 
-def _judgement(verdict: Verdict, confidence: float, evidence: "pd.DataFrame | list[pd.DataFrame]", is_realized: bool) -> Judgement:
-    frames = evidence if isinstance(evidence, list) else [evidence]
-    keys = [f"{row.kind}/{row.method}/{row.subject}" for frame in frames for row in frame.itertuples()]
-    return Judgement(verdict, confidence, keys, _RECOVERY[verdict], is_realized)
+def _judgement(verdict: Verdict, confidence: float, evidence: "Sequence[pd.DataFrame]", is_realized: bool, told: str = "") -> Judgement:
+    keys = [f"{row.kind}/{row.method}/{row.subject}" for frame in evidence for row in frame.itertuples()]
+    recovery = told if told in (_UNTRUSTED, _NOISE) else " ".join(part for part in (told, _RECOVERY[verdict]) if part)
+    return Judgement(verdict, confidence, list(dict.fromkeys(keys)), recovery, is_realized)

@@ -91,13 +91,13 @@ def test_realized_harm_with_drift_and_no_estimate_is_covariate_harmful(rule):
 
 def test_realized_harm_the_estimate_does_not_see_is_concept(rule):
     judgement = rule(ROWS, REALIZED_BAD, ESTIMATED_GOOD, CALM)
-    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.CONCEPT, 0.9, True)
+    assert (judgement.verdict, judgement.confidence, judgement.is_realized) == (Verdict.CONCEPT, 0.8, True)
     assert judgement.evidence == ["realized_performance/realized/mae"]
 
 
 def test_concept_is_less_sure_where_inputs_moved_too(rule):
     judgement = rule(ROWS, REALIZED_BAD, ESTIMATED_GOOD, DRIFT)
-    assert (judgement.verdict, judgement.confidence) == (Verdict.CONCEPT, 0.8)
+    assert (judgement.verdict, judgement.confidence) == (Verdict.CONCEPT, 0.6)
     assert "univariate_drift/wasserstein/x1" in judgement.evidence
 
 

@@ -54,6 +54,12 @@ def test_a_shifted_input_is_a_warning_and_no_harm_while_the_model_holds(tmp_path
     assert not passed
     assert severity is dg.AssetCheckSeverity.WARN
     assert "x2" in text
+    # the inputs lie where the reference has none: until outcomes arrive nobody knows whether it hurts
+    assert shifted.verdict(FAULT_CHUNK) == Verdict.UNDECIDED
+    is_trusted, _, told = shifted.check(Stage.ESTIMATED_PERFORMANCE, Check.ESTIMATE_TRUSTED, FAULT_CHUNK)
+    assert not is_trusted
+    assert "the estimate extrapolates" in told
+    assert shifted.run("realize", FAULT_CHUNK).success
     assert shifted.verdict(FAULT_CHUNK) == Verdict.COVARIATE_HARMLESS
 
 
