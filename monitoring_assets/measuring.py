@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitoring_assets import measurements, reference
-from monitoring_assets.measures.lines import lines_of
+from monitoring_assets.measures.lines import joined
+from monitoring_assets.reference_pieces import ESTIMATOR
 from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
@@ -33,16 +34,15 @@ def served_versions(rows: "pd.DataFrame") -> "pd.Series":
 
 def measure_chunks(lake: Lake, policy: MonitoredModel, base: Path, components: Sequence[str], rows: "pd.DataFrame") -> "pd.DataFrame":
     """Measure ``components`` on ``rows`` of whole chunks; a component that could not be fitted gives no line."""
-    import pandas as pd
+    from monitoring_assets.measures import adaptive, nanny
 
-    from monitoring_assets.measures import nanny
-
-    versions = served_versions(rows)
     frames = []
-    for version, own in rows.groupby(rows["chunk"].map(versions)):
+    for version, own in rows.groupby(rows["chunk"].map(served_versions(rows))):
         for name in components:
+            if name == "estimated" and policy.estimator not in nanny.ESTIMATORS:
+                piece = reference.pieces_of(lake, policy, base, str(version)).get(ESTIMATOR)
+                frames += [adaptive.estimate(adaptive.FittedEstimator.from_plain(piece.plain), policy, own)] if piece else []
+                continue
             fitted = reference.component(lake, policy, base, str(version), name)
-            if fitted is not None:
-                frames.append(nanny.measure(fitted, policy, own))
-    frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else lines_of([])
+            frames += [nanny.measure(fitted, policy, own)] if fitted is not None else []
+    return joined(frames)

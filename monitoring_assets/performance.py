@@ -71,5 +71,5 @@ def build_estimated_performance(policy: MonitoredModel, base: Path) -> dg.Assets
         deps=[Stage.DATA_QUALITY, Stage.REFERENCE_PROFILE],
         checks={Check.ESTIMATED_PERFORMANCE: False, Check.ESTIMATE_TRUSTED: False},
         kinds={"nannyml", "deltalake"},
-        description=f"Performance without outcomes, by {policy.estimator.upper()}; blind to concept drift.",
+        description=f"Performance without outcomes, by {policy.estimator.upper().replace('_', '-')}, and whether that is to be believed; blind to concept drift.",
     )

@@ -92,13 +92,16 @@ def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) ->
     drift = drift_profile.fit(
         policy, rows, drift_profile.load(lake, policy, before, stored_before) if stored_before is not None and before else None
     )
-    fitted = {}
-    for component in nanny.COMPONENTS if held_out["y_true"].nunique() > 1 else ():
+    fitted, own = {}, [name for name in nanny.COMPONENTS if name != "estimated" or policy.estimator in nanny.ESTIMATORS]
+    for component in own if held_out["y_true"].nunique() > 1 else ():
         fresh = nanny.fit(component, policy, held_out)
         if fresh.n_chunks < policy.reference.minimum_chunks and stored_before is not None:
             fresh = _with_limits(fresh, _stored_limits(stored_before, component))
         fitted[component] = fresh
-    profile = Profile(drift, fitted, _fit_detectors(policy, held_out), fit_pieces(policy, rows, held_out))
+    pieces = fit_pieces(policy, rows, held_out)
+    if stored_before is not None:
+        pieces = reference_pieces.with_limits(policy, pieces, reference_pieces.pieces_from(stored_before))
+    profile = Profile(drift, fitted, _fit_detectors(policy, held_out), pieces)
     _store(lake, policy, version, profile)
     return profile
 

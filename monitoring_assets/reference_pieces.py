@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from monitoring_assets.measures.encoding import State
 
 #: Names of the pieces; each is a component of ``reference_profiles``.
-SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE = "support", "calibration", "uncertainty", "kpis", "surrogate"
-NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE)
+SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR = "support", "calibration", "uncertainty", "kpis", "surrogate", "estimator"
+NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
         rows: reference inputs ``(n_rows, ...)``.
         held_out: those with outcomes the model had not learned from.
     """
-    from monitoring_assets.measures import kpi, trust, uncertainty
+    from monitoring_assets.measures import adaptive, kpi, trust, uncertainty
     from monitoring_assets.measures.diagnosis.attribution import fit_attribution
 
     rows, held_out = (own.sort_values("time", kind="stable").reset_index(drop=True) for own in (rows, held_out))
@@ -53,6 +53,8 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
         )
         found[CALIBRATION] = Piece(asdict(calibration))
     if held_out["y_true"].nunique() > 1:
+        if policy.estimator in adaptive.ESTIMATORS:
+            found[ESTIMATOR] = Piece(adaptive.fit(policy.estimator, policy, held_out).as_plain())
         found[UNCERTAINTY] = Piece(uncertainty.fit_uncertainty(policy, held_out).as_plain())
     served = rows.dropna(subset=policy.predictions)
     if len(served):
@@ -61,6 +63,14 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
         fitted = kpi.fit_kpis(policy, kpi.declared(policy), served)
         found[KPIS] = Piece({name: one.as_plain() for name, one in fitted.items()})
     return found
+
+
+def with_limits(policy: MonitoredModel, fresh: Mapping[str, Piece], before: Mapping[str, Piece]) -> dict[str, Piece]:
+    """The limits of the estimator before where the fresh one has seen too few chunks to know what is normal."""
+    own, old = fresh.get(ESTIMATOR), before.get(ESTIMATOR)
+    if own is None or old is None or own.plain["n_chunks"] >= policy.reference.minimum_chunks:
+        return dict(fresh)
+    return {**fresh, ESTIMATOR: Piece({**own.plain, "limits": old.plain["limits"], "spread": old.plain["spread"]})}
 
 
 def rows_of(version: str, pieces: Mapping[str, Piece], n_rows: int, n_chunks: int) -> list[dict[str, Any]]:

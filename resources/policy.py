@@ -295,7 +295,9 @@ class Drift(Section):
 class Performance(Section):
     """Which metrics are estimated and realized; the first one decides."""
 
-    estimator: Literal["cbpe", "dle"] | None = None
+    estimator: Literal["cbpe", "m_cbpe", "pape", "dle"] | None = Field(
+        None, description="cbpe and dle are NannyML's; m_cbpe and pape also allow for inputs that moved (classifiers)."
+    )
     metrics: list[str] = Field(default_factory=list)
     limit: Limit = Limit()
     estimated_limit: Limit | None = Field(None, description="Limit for the estimate; the realized limit if absent.")

@@ -120,6 +120,8 @@ _BUILDERS = {"estimated": _estimated, "realized": _realized}
 _KINDS = {"estimated": Kind.ESTIMATED_PERFORMANCE, "realized": Kind.REALIZED_PERFORMANCE}
 #: What is fitted on out-of-sample predictions with outcomes.
 COMPONENTS = ("estimated", "realized")
+#: Estimators that are NannyML's.
+ESTIMATORS = ("cbpe", "dle")
 
 
 def fit(component: str, policy: MonitoredModel, reference: "pd.DataFrame") -> Fitted:

@@ -150,7 +150,12 @@ DETECTORS = {
     "hddm_w": "Hoeffding bound on weighted means (Frías-Blanco et al., 2015; River).",
     "kswin": "Kolmogorov-Smirnov test of a sliding window against the rows before it (Raab et al., 2020; River).",
 }
-ESTIMATORS = {"cbpe": Task.BINARY_CLASSIFICATION, "dle": Task.REGRESSION}
+ESTIMATORS = {
+    "cbpe": Task.BINARY_CLASSIFICATION,
+    "m_cbpe": Task.BINARY_CLASSIFICATION,
+    "pape": Task.BINARY_CLASSIFICATION,
+    "dle": Task.REGRESSION,
+}
 
 
 def metric_names(task: Task) -> list[str]:

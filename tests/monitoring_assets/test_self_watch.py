@@ -122,3 +122,18 @@ def test_a_broken_constraint_that_flags_is_shown_and_the_chunk_is_judged(tmp_pat
     assert (is_passed, severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "calm" in text
     assert verdict != Verdict.DATA_FAULT
+
+
+@pytest.mark.parametrize("estimator", ["m_cbpe", "pape"])
+def test_estimators_for_inputs_that_moved_are_declared_by_name_and_survive_the_lake(tmp_path, estimator):
+    log = synthetic.make_log()
+    log["x1"] = log["x1"].where(~day(log), log["x1"] * 0.3)  # many more hard rows; outcomes follow from the inputs as ever
+    served = 1 / (1 + np.exp(-(2.0 * log["x1"] + 0.1 * log["x2"])))
+    rng = np.random.default_rng(1)
+    log = log.assign(proba=served, label=(served >= 0.5).astype(int), outcome=(rng.random(len(log)) < served).astype(int))
+    _, lines, _ = seen(tmp_path, log, performance={"estimator": estimator})
+    both = lines[(lines["subject"] == "accuracy") & lines["kind"].isin([Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE])]
+    values, errors = both.set_index("kind")["value"], both.set_index("kind")["standard_error"]
+    assert both.loc[both["kind"] == Kind.ESTIMATED_PERFORMANCE, "method"].tolist() == [estimator]
+    gap = abs(values[Kind.ESTIMATED_PERFORMANCE] - values[Kind.REALIZED_PERFORMANCE])
+    assert gap < 3 * np.hypot(*errors)
