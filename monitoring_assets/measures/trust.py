@@ -25,8 +25,9 @@ _NEIGHBOURS = 5
 #: Share of the reference's own rows that count as outside, and the loss below which an estimate hardly suffers.
 _OUTSIDE, _HARMLESS_LOSS = 0.01, 0.25
 _PARTS = 5
-#: Labelled chunks an estimate is reconciled over, and the fewest that say anything: an estimate that is off is untrusted after so many.
-WINDOW, FEWEST = 5, 3
+#: Latest labelled chunks an estimate is reconciled over: one miss by far, or a smaller bias over up to five, and it is untrusted.
+WINDOWS = (5, 3, 1)
+WINDOW = WINDOWS[0]
 #: Standard deviations of the mean gap beyond which it is no chance.
 _GAP = 3.0
 _BINS, _RESAMPLES = 10, 200
@@ -180,7 +181,7 @@ def _calibration_error(probabilities: "np.ndarray", outcomes: "np.ndarray") -> f
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Estimate minus realized over the latest labelled chunks.
+    """Estimate minus realized over the latest labelled chunks: over the shortest of the windows that is off, or the longest there is.
 
     Attributes:
         bias: mean gap, in the metric's unit.
@@ -197,14 +198,14 @@ class Reconciliation:
     @property
     def is_off(self) -> bool:
         """Whether the estimate strays from what outcomes say."""
-        return self.n_chunks >= FEWEST and abs(self.bias) > self.limit
+        return abs(self.bias) > self.limit
 
 
 def reconcile(estimates: Sequence[float], realized: Sequence[float], spread: float, standard_errors: Sequence[float]) -> Reconciliation:
     """Compare estimates with what outcomes said of the same chunks.
 
     Args:
-        estimates: of labelled chunks, oldest first; the last five count, and fewer than three say nothing.
+        estimates: of labelled chunks, oldest first; the last five, three and one are looked at.
         realized: of the same chunks.
         spread: standard deviation of the realized metric over the reference chunks: an estimate may stray as much as a constant would.
         standard_errors: sampling error of each realized value; NaN counts as none.
@@ -218,7 +219,13 @@ def reconcile(estimates: Sequence[float], realized: Sequence[float], spread: flo
 
     gaps, errors = np.subtract(estimates, realized), np.nan_to_num(np.asarray(standard_errors, dtype="float64"))
     known = np.isfinite(gaps)
-    gaps, errors = gaps[known][-WINDOW:], errors[known][-WINDOW:]
+    found = [_over(gaps[known][-size:], errors[known][-size:], spread) for size in WINDOWS if known.sum() >= size or size == WINDOW]
+    return next((one for one in reversed(found) if one.is_off), found[0])
+
+
+def _over(gaps: "np.ndarray", errors: "np.ndarray", spread: float) -> Reconciliation:
+    import numpy as np
+
     if not len(gaps):
         return Reconciliation(NAN, NAN, NAN, 0)
     limit = _GAP * float(np.sqrt(max(spread, 0.0) ** 2 / len(gaps) + (errors**2).sum() / len(gaps) ** 2))

@@ -9,7 +9,6 @@ from scipy.signal import lfilter
 from sklearn.metrics import brier_score_loss
 
 from monitoring_assets.measures.trust import (
-    FEWEST,
     WINDOW,
     fit_support,
     is_outside,
@@ -116,17 +115,17 @@ def test_an_estimate_that_agrees_with_outcomes_is_believed_and_a_biased_one_is_n
     assert all(reconcile(*chunks(seed, 0.08)).is_off for seed in range(200))
 
 
-def test_fewer_labelled_chunks_than_stated_decide_nothing():
-    estimates, realized, spread, errors = chunks(0, 0.5)
-    assert not reconcile(estimates[: FEWEST - 1], realized[: FEWEST - 1], spread, errors[: FEWEST - 1]).is_off
-    assert reconcile(estimates[:FEWEST], realized[:FEWEST], spread, errors[:FEWEST]).is_off
-    assert np.isnan(reconcile([], [], spread, []).bias)
+@pytest.mark.parametrize(("bias", "after"), [(0.2, 1), (0.05, 2), (0.028, 5), (0.0, None)])
+def test_the_larger_the_miss_the_fewer_labelled_chunks_it_takes(bias, after):
+    told = [reconcile([0.8 + bias] * count, [0.8] * count, 0.02, [0.0] * count).is_off for count in range(1, 8)]
+    assert (told.index(True) + 1 if any(told) else None) == after
+    assert np.isnan(reconcile([], [], 0.02, []).bias)
 
 
 @given(gaps=st.lists(st.floats(-1, 1), min_size=1, max_size=12))
-def test_bias_and_error_are_those_of_the_latest_window(gaps):
+def test_bias_and_error_are_those_of_the_window_that_decided(gaps):
     found = reconcile([0.5 + gap for gap in gaps], [0.5] * len(gaps), 0.1, [0.0] * len(gaps))
-    latest = np.array(gaps[-WINDOW:])
+    latest = np.array(gaps[-found.n_chunks :])
+    assert found.is_off or found.n_chunks == min(WINDOW, len(gaps))
     assert found.bias == pytest.approx(latest.mean(), abs=1e-12)
     assert found.mean_absolute_error == pytest.approx(np.abs(latest).mean(), abs=1e-12)
-    assert found.n_chunks == len(latest)
