@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 #: Subject of the line that says how many rows of a chunk have an outcome.
 LABELLED = "outcomes"
+_SHOWN_SEGMENTS = 30
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,30 @@ def _loss_sequences(lake: Lake, policy: MonitoredModel, base: Path, labelled: "p
     return frame.assign(reason=reasons, is_deciding=False)
 
 
+def _segment_lines(lake: Lake, policy: MonitoredModel, base: Path, labelled: "pd.DataFrame") -> "pd.DataFrame":
+    """The deciding metric of every segment, each against the same segment of the reference of the version that served it."""
+    from monitoring_assets.measures.segment_performance import segment_lines
+
+    parts = []
+    cut = policy.segments or policy.drift.season
+    for version, own in labelled.groupby(labelled["chunk"].map(served_versions(labelled))) if cut and len(labelled) else ():
+        rows = reference.reference_rows(lake, policy, base, str(version))
+        known = rows[rows["is_held_out"] & rows["y_true"].notna()].sort_values("time", kind="stable")
+        parts.append(segment_lines(policy, known, own.sort_values("time", kind="stable")))
+    return joined(parts)
+
+
+def _segment_table(own: "pd.DataFrame") -> str:
+    """Segments of one chunk as markdown, the worst first."""
+    ranked = own.sort_values(["breach", "p_value"], ascending=[False, True], kind="stable").head(_SHOWN_SEGMENTS)
+    lines = [
+        f"| {'**yes**' if row.breach else 'no'} | {row.segment.replace('|', '/')} | {row.value:.4g} | {row.effect:+.3g} | {row.p_value:.2g} | {row.n_rows} |"
+        for row in ranked.itertuples()
+    ]
+    head = "| worse than its own past | segment | realized | against its reference | p | outcomes |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *lines]).replace("nan", "–") if lines else "No segment is declared, or none has enough outcomes."
+
+
 def _sequence_check(own: "pd.DataFrame") -> CheckReport:
     alarms = own[own["breach"]]
     said = "; ".join(f"{row.method}: {row.reason}" for row in alarms.itertuples())
@@ -124,6 +149,10 @@ def _sequence_check(own: "pd.DataFrame") -> CheckReport:
         dg.AssetCheckSeverity.WARN,
         {row.method: float(row.value) for row in own.itertuples() if row.value == row.value},
     )
+
+
+def _of_last(long: "pd.DataFrame", chunk: str) -> "pd.DataFrame":
+    return long[(long["chunk"] == chunk) & (long["kind"] == Kind.SEGMENT_PERFORMANCE)]
 
 
 def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
@@ -138,8 +167,9 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         versions = served_versions(found.known)
         deserved = self_watch.measured(lake, policy, base, found.enough, UNCERTAINTY, self_watch.uncertainty_lines)
         deserved = deserved[deserved["method"].isin(NEEDS_OUTCOMES)]
+        segments = _segment_lines(lake, policy, base, found.enough)
         agreement = trust.reconciliation_lines(lake, policy, base, chunks, versions, long)
-        long = joined([long, sequences, shares, agreement, deserved])
+        long = joined([long, sequences, shares, agreement, deserved, segments])
         version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, versions)
         vintages.record(lake, policy, chunks, long, found.shares, present)
         reasons = dict(zip(shares["chunk"], shares["reason"], strict=True))
@@ -159,6 +189,7 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
             reports[chunk] = ChunkReport({**report.metadata, **told}, [*report.checks, deserved_check, *sequence])
         pictures = {
             "performance over time": plots.history(lake, policy, chunks[-1], plots.PERFORMANCE),
+            "segments": dg.MetadataValue.md(_segment_table(_of_last(long, chunks[-1]))),
             "vintages": dg.MetadataValue.md(vintages.table(lake, policy, chunks[-1])),
         }
         return StageReport(reports, version, pictures)

@@ -73,6 +73,8 @@ class Kind(StrEnum):
     ESTIMATED_PERFORMANCE = "estimated_performance"
     REALIZED_PERFORMANCE = "realized_performance"
     LOSS_SEQUENCE = "loss_sequence"
+    #: Realized performance per device, site, category or season.
+    SEGMENT_PERFORMANCE = "segment_performance"
     #: How sure the model is of itself, and whether that is deserved.
     UNCERTAINTY = "uncertainty"
     #: Whether the assumptions of the estimate hold.
