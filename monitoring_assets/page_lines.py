@@ -63,6 +63,7 @@ class Heading:
     recovery: str
     rule: str
     notes: tuple[str, ...]
+    suspects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def _heading(
         str(found["recovery"]) if found is not None else "Not judged yet.",
         rule_in_words(policy),
         tuple(part for part in (note, season) if part),
+        tuple(str(found["suspects"] or "").splitlines()) if found is not None else (),
     )
 
 
