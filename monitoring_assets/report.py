@@ -89,11 +89,11 @@ def _profile(settings: Settings, policy: MonitoredModel, lake: Lake, profiles: "
 
 def method_meanings() -> dict[str, str]:
     """What each method means, for the glossary."""
-    from monitoring_assets.measures.registry import CATEGORICAL, METRICS, MULTIVARIATE, NUMERIC
+    from monitoring_assets.measures.registry import CATEGORICAL, EVIDENCE, METRICS, MULTIVARIATE, NUMERIC
 
     methods = {**CATEGORICAL, **MULTIVARIATE, **NUMERIC}
     told = {name: f"{method.meaning} Formula: {method.formula}. Source: {method.source}." for name, method in methods.items()}
-    return told | {metric.name: metric.meaning for metric in METRICS.values()}
+    return told | EVIDENCE | {metric.name: metric.meaning for metric in METRICS.values()}
 
 
 def _correlation(policy: MonitoredModel, recent: "pd.DataFrame") -> dict[str, float]:
@@ -123,7 +123,7 @@ def _heading(
         policy.cadence.start(chunk),
         policy.cadence.end(chunk),
         f"version {version}{size}" if version else "none",
-        int(own["n_rows"].max()) if len(own) else 0,
+        _rows_of(own),
         str(found["verdict"]) if found is not None else "undecided",
         float(found["confidence"]) if found is not None else 0.0,
         str(found["recovery"]) if found is not None else "Not judged yet.",
@@ -131,6 +131,15 @@ def _heading(
         tuple(part for part in (note, season) if part),
         tuple(str(found["suspects"] or "").splitlines()) if found is not None else (),
     )
+
+
+def _rows_of(own: "pd.DataFrame") -> int:
+    """Rows of the chunk: as counted by data quality, else the most any drift number saw."""
+    from monitoring_assets.measures.quality import ROW_COUNT
+
+    counted = own.loc[own["method"] == ROW_COUNT, "value"]
+    drift = own.loc[own["kind"] == Kind.UNIVARIATE_DRIFT, "n_rows"]
+    return int(counted.iloc[0]) if len(counted) else int(drift.max()) if len(drift) else 0
 
 
 def shapes_of(policy: MonitoredModel, profile: "DriftProfile", one: ChunkRows) -> "dict[str, Shape | CategoryShape]":

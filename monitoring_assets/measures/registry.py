@@ -150,6 +150,33 @@ DETECTORS = {
     "hddm_w": "Hoeffding bound on weighted means (Frías-Blanco et al., 2015; River).",
     "kswin": "Kolmogorov-Smirnov test of a sliding window against the rows before it (Raab et al., 2020; River).",
 }
+#: What else is measured of a chunk, by the method's name in the lake.
+EVIDENCE = {
+    "cbpe": "Estimate from calibrated confidence (NannyML).",
+    "dle": "Estimate of each row's loss from its inputs (NannyML).",
+    "m_cbpe": "Estimate from confidence calibrated on score and inputs together (Białek et al., 2024).",
+    "pape": "Estimate from confidence calibrated on the reference rows that resemble the chunk (Białek et al., 2024).",
+    "support_loss": "Share of rows lying where the reference has none: there an estimate extrapolates.",
+    "reconciliation": "Mean of estimate minus realized over the latest labelled chunks.",
+    "entropy": "Mean of -sum p ln p: how unsure the model is, in nats.",
+    "margin": "Mean probability of the likeliest class minus the second.",
+    "set_size": "Mean number of classes in a conformal set that holds the right one nine times in ten.",
+    "set_coverage": "Share of outcomes in their conformal set.",
+    "interval_coverage": "Share of outcomes in a conformal interval made to hold nine in ten.",
+    "calibration_error": "Mean distance of confidence from the share that was right, over ten bins.",
+    "brier": "Mean squared distance of probability from outcome.",
+    "kpi": "A declared business KPI.",
+    "shap_share": "Share of a feature in the summed size of SHAP values of a surrogate of the served predictions.",
+    "shap_total_variation": "Half the summed changes of these shares.",
+    "placebo": "Chance of so bad a metric in blocks of the reference of the same size.",
+    "label_shift": "Whether outcomes are more or less frequent while predictions of equal outcomes are as before.",
+    "shadow_refit": "What a model corrected on the chunk gains on rows like the reference's: more than chance means that outcomes follow differently.",
+    "remapping": "Columns that carry each other's signals.",
+    "unit_change": "A column in another unit.",
+    "known_event": "A declared event, ranked by how well it explains the onset.",
+    "rule_broken_share": "Share of rows that break a declared constraint.",
+    "labelled_share": "Share of rows whose outcome is known.",
+}
 ESTIMATORS = {
     "cbpe": Task.BINARY_CLASSIFICATION,
     "m_cbpe": Task.BINARY_CLASSIFICATION,
@@ -198,5 +225,7 @@ def methods_table() -> str:
             )
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
+    lines += ["## Evidence on performance and its causes", "", "| method | meaning |", "|---|---|"]
+    lines += [*(f"| `{name}` | {meaning} |" for name, meaning in EVIDENCE.items()), ""]
     lines += ["## Detectors over the losses of rows", "", "| detector | meaning |", "|---|---|"]
     return "\n".join([*lines, *(f"| `{name}` | {meaning} |" for name, meaning in DETECTORS.items())]) + "\n"
