@@ -13,27 +13,29 @@ import dagster as dg
 import pytest
 import yaml
 
+from monitoring_assets.measures.trust import RECONCILIATION, WINDOWS
 from plumbline.driver import Driver
 from resources import tables
 from resources.catalogue import load_catalogue
 from resources.registry import Registry
 from resources.rollout_log import events, serving_version
 from resources.settings import PROJECT, Settings
-from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Verdict
+from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Kind, Verdict
 
 REPLAY = {"start": "1981-10-01", "end": "1982-10-01", "every_seconds": 1}
 
 
 @contextmanager
-def driven(folder: Path, model: str) -> Iterator[tuple]:
+def driven(folder: Path, model: str, declaration: str = "weather_station", replay: dict | None = None) -> Iterator[tuple]:
     """The shipped declaration with a shorter replay, driven to rest: policy, settings and instance."""
     models = folder / "models"
     models.mkdir()
     (models / "samples").symlink_to(PROJECT / "models" / "samples")
-    body = yaml.safe_load((PROJECT / "models" / "weather_station.yaml").read_text())
-    body["replay"] = REPLAY
-    body["variants"]["control"].pop("replay")
-    (models / "weather_station.yaml").write_text(yaml.safe_dump(body))
+    body = yaml.safe_load((PROJECT / "models" / f"{declaration}.yaml").read_text())
+    body["replay"] = replay or REPLAY
+    for variant in body.get("variants", {}).values():
+        variant.pop("replay")
+    (models / f"{declaration}.yaml").write_text(yaml.safe_dump(body))
     settings = Settings.of(folder / "home", models)
     policy = next(one.policy for one in load_catalogue(models) if one.policy.model == model)
     with dg.DagsterInstance.ephemeral() as instance:
@@ -56,6 +58,12 @@ def test_the_mis_wired_station_recovers_by_itself(tmp_path):
         assert len(incidents) == len(set(incidents))  # at most one run per incident
         verdicts = lake.read(policy.model, tables.VERDICTS).set_index("chunk")
         assert verdicts.loc["1982-01-01", "verdict"] == Verdict.COVARIATE_HARMFUL
+        recovery = verdicts.loc["1982-01-01", "recovery"]
+        carried = [*policy.features.numeric[1:], policy.features.numeric[0]]  # the wires sit one place to the left
+        for column, source in zip(policy.features.numeric, carried, strict=True):
+            assert f"{column} now carries {source}'s signal" in recovery
+        assert "re-map the columns in this order: temperature from min_temp, dew_point from temperature" in recovery
+        assert "temperature now carries dew_point's signal" in verdicts.loc["1982-01-01", "suspects"]
         scored = lake.read(policy.model, tables.scored_batches(policy)).groupby("chunk")["model_version"].unique()
         assert list(scored["1982-01-01"]) == ["1"]
         assert list(scored["1982-04-01"]) == ["2"]  # the chunk after the promotion is the new model's
@@ -74,7 +82,25 @@ def test_the_repaired_station_retrains_nothing(tmp_path):
     assert list(ordered["clause"]) == ["no_champion"]
     assert len(decisions) > 4
     verdicts = settings.lake.read(policy.model, tables.VERDICTS)
-    assert set(verdicts["verdict"]) <= {Verdict.HEALTHY, Verdict.COVARIATE_HARMLESS}
+    assert set(verdicts["verdict"]) == {Verdict.HEALTHY}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_sensor_that_loses_sensitivity_is_a_concept_drift_that_only_outcomes_show(tmp_path):
+    replay = {"start": "2010-06-30", "end": "2010-07-06", "every_seconds": 1}
+    with driven(tmp_path, "glucose_sensor", "glucose_sensor", replay) as (policy, settings, _):
+        lines = settings.lake.read(policy.model, tables.MEASUREMENTS)
+        verdicts = settings.lake.read(policy.model, tables.VERDICTS).set_index("chunk")
+    harmed = "2010-07-02"
+    assert verdicts.loc[harmed, "verdict"] == Verdict.CONCEPT
+    own = lines[lines["chunk"] == harmed]
+    assert not own.loc[own["kind"].isin([Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT, Kind.ESTIMATED_PERFORMANCE]), "breach"].any()
+    agreement = lines[(lines["method"] == RECONCILIATION) & lines["is_deciding"]].set_index("chunk")
+    labelled = [chunk for chunk in agreement.index if chunk >= harmed]
+    assert agreement.loc[labelled[: WINDOWS[0]], "breach"].any()  # untrusted within the documented number of labelled chunks
+    healthy = verdicts.loc["2010-05-05":"2010-07-01", "verdict"]
+    assert (healthy == Verdict.HEALTHY).mean() > 0.9
 
 
 def plumbline(*words, home, **settings):
