@@ -99,7 +99,7 @@ def test_a_sensor_that_loses_sensitivity_is_a_concept_drift_that_only_outcomes_s
     agreement = lines[(lines["method"] == RECONCILIATION) & lines["is_deciding"]].set_index("chunk")
     labelled = [chunk for chunk in agreement.index if chunk >= harmed]
     assert agreement.loc[labelled[: WINDOWS[0]], "breach"].any()  # untrusted within the documented number of labelled chunks
-    healthy = verdicts.loc["2010-05-05":"2010-07-01", "verdict"]
+    healthy = verdicts.sort_index().loc["2010-05-05":"2010-07-01", "verdict"]
     assert (healthy == Verdict.HEALTHY).mean() > 0.9
 
 
