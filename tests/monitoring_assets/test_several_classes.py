@@ -1,13 +1,18 @@
 """Whole stages of a model of three classes: the log with a fault, and its null twin."""
 
+import re
+
 import dagster as dg
 import numpy as np
 import pytest
+import synthetic
 import synthetic_classes
 from sklearn.metrics import accuracy_score, roc_auc_score
 from synthetic_platform import Platform
 
+from monitoring_assets.definitions import check_names
 from resources import tables
+from resources.catalogue import DeclarationError, load_catalogue
 from resources.vocabulary import Check, Kind, Stage, Verdict
 
 FAULT_CHUNK = "2024-02-12"  # day 42
@@ -74,6 +79,17 @@ def test_a_reference_that_lacks_a_class_gives_no_performance_rather_than_a_wrong
     platform = watched(tmp_path, instance, log=log[~is_reference | (log["outcome"] != "slack")])
     assert lines(platform, Kind.ESTIMATED_PERFORMANCE).empty
     assert "some of every class" in platform.check(Stage.ESTIMATED_PERFORMANCE, Check.ESTIMATED_PERFORMANCE, FAULT_CHUNK)[2]
+
+
+@pytest.mark.parametrize(("performance", "told"), [
+    ({"estimator": "dle"}, "performance.estimator: got 'dle'; expected one of cbpe"),
+    ({"metrics": ["average_precision"]}, "performance.metrics.0: got 'average_precision'; expected one of accuracy, f1, precision, recall"),
+    ({"metrics": ["true_positive"]}, "performance.metrics.0: got 'true_positive'; expected one of accuracy, f1"),
+])  # fmt: skip
+def test_what_does_not_exist_for_several_classes_is_refused_by_name(tmp_path, performance, told):
+    models = synthetic.declare(tmp_path, synthetic_classes.make_log(days=1), **synthetic_classes.DECLARED, performance=performance)
+    with pytest.raises(DeclarationError, match=re.escape(told)):
+        check_names(load_catalogue(models))
 
 
 def test_rows_of_unknown_classes_are_a_data_fault(tmp_path, instance):
