@@ -42,6 +42,9 @@ def score(
         y_proba: ``(n,)`` probabilities of class 1 or ``(n, n_classes)`` of all classes; ``None`` for numbers.
         values: what a row is worth by outcome and prediction, for ``business_value``.
 
+    Raises:
+        ValueError: what the metric needs was not given.
+
     Source: scikit-learn's metrics of the same names; of several classes the plain mean over classes, each against the rest.
     """
     from sklearn import metrics
@@ -51,7 +54,9 @@ def score(
     if metric in CELLS:
         outcome, predicted = CELLS[metric]
         return float(((y_true == outcome) & (y_pred == predicted)).mean())
-    if metric == BUSINESS_VALUE and values is not None:
+    if metric == BUSINESS_VALUE:
+        if values is None:
+            raise ValueError("got no values; expected what each kind of row is worth (performance.business_value)")
         return sum(values[outcome][predicted] * score(task, cell, y_true, y_pred, None) for cell, (outcome, predicted) in CELLS.items())
     if metric in ("roc_auc", "average_precision"):
         if y_true.min() == y_true.max():

@@ -84,6 +84,13 @@ def test_cells_equal_scikit_learn_and_add_up_to_the_business_value(seed: int):
     assert worth == pytest.approx((matrix * np.array(VALUES)).sum(), abs=1e-12)
 
 
+def test_what_a_metric_needs_and_was_not_given_is_named():
+    with pytest.raises(ValueError, match="got no values; expected what each kind of row is worth"):
+        score(Task.BINARY_CLASSIFICATION, "business_value", np.ones(2), np.ones(2), np.ones(2))
+    with pytest.raises(ValueError, match="got no probabilities; expected a matrix"):
+        score(Task.MULTICLASS_CLASSIFICATION, "f1", np.ones(2), np.ones(2), None)
+
+
 @pytest.mark.parametrize("metric", REGRESSOR)
 @given(seed=st.integers(0, 10_000))
 def test_a_score_of_a_regressor_equals_scikit_learn(metric: str, seed: int):
