@@ -49,7 +49,7 @@ def check_names(declarations: list[Declaration]) -> None:
         require_known(
             [declaration],
             lambda policy: {("performance", "estimator"): policy.estimator},
-            [name for name, own in ESTIMATORS.items() if own is task],
+            [name for name, tasks in ESTIMATORS.items() if task in tasks],
         )
 
 

@@ -55,7 +55,7 @@ def build_estimated_performance(policy: MonitoredModel, base: Path) -> dg.Assets
         version = measurements.store(lake, policy, Stage.ESTIMATED_PERFORMANCE, chunks, long, now(policy, lake), versions)
         long = joined([long, trust.known_agreement(lake, policy, chunks, versions)])
         groups = dict(list(long.groupby("chunk")))
-        absent = "no estimate: the chunk is broken or too small, or the reference holds too few labelled rows"
+        absent = "no estimate: the chunk is broken or too small, or the reference holds too few labelled rows (some of every class)"
         reports = {}
         for chunk in chunks:
             own = groups.get(chunk, long.iloc[:0])

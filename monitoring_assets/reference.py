@@ -93,7 +93,7 @@ def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) ->
         policy, rows, drift_profile.load(lake, policy, before, stored_before) if stored_before is not None and before else None
     )
     fitted, own = {}, [name for name in nanny.COMPONENTS if name != "estimated" or policy.estimator in nanny.ESTIMATORS]
-    for component in own if held_out["y_true"].nunique() > 1 else ():
+    for component in own if held_out["y_true"].nunique() >= policy.fewest_outcomes else ():
         fresh = nanny.fit(component, policy, held_out)
         if fresh.n_chunks < policy.reference.minimum_chunks and stored_before is not None:
             fresh = _with_limits(fresh, _stored_limits(stored_before, component))

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resources.policy import MonitoredModel
-from resources.vocabulary import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +38,7 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
     """
     from monitoring_assets.measures import adaptive, kpi, trust, uncertainty
     from monitoring_assets.measures.diagnosis.attribution import fit_attribution
+    from monitoring_assets.measures.probabilities import probability_of
 
     rows, held_out = (own.sort_values("time", kind="stable").reset_index(drop=True) for own in (rows, held_out))
     sizes = rows.groupby(policy.cadence.keys(rows["time"])).size()
@@ -47,10 +47,12 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
     support = trust.fit_support(rows, policy.features, usual, seed)
     if support is not None:
         found[SUPPORT] = Piece(trust.support_as_plain(support), support.state)
-    if policy.task is Task.BINARY_CLASSIFICATION and len(held_out):
-        calibration = trust.reference_calibration(
-            held_out["y_pred_proba"].to_numpy("float64"), held_out["y_true"].to_numpy("float64"), seed
-        )
+    probability = probability_of(held_out)
+    if probability is not None and len(held_out):
+        outcomes = held_out["y_true"].to_numpy("float64")
+        if probability.ndim == 2:  # of several classes: is the most likely one as often right as it says?
+            probability, outcomes = probability.max(axis=1), (probability.argmax(axis=1) == outcomes).astype("float64")
+        calibration = trust.reference_calibration(probability, outcomes, seed)
         found[CALIBRATION] = Piece(asdict(calibration))
     if held_out["y_true"].nunique() > 1:
         if policy.estimator in adaptive.ESTIMATORS:

@@ -18,7 +18,7 @@ from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.settings import Settings
-from resources.vocabulary import Kind, Stage
+from resources.vocabulary import Kind, Stage, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
     folder = settings.reports / policy.model
     folder.mkdir(parents=True, exist_ok=True)
     history, verdicts = _look_back(lake, policy, chunks)
-    meanings, files = method_meanings(), dict[str, Path]()
+    meanings, files = method_meanings(policy.task), dict[str, Path]()
     profiles: dict[str, DriftProfile] = {}
     sound = {
         one.chunk: shapes_of(policy, _profile(settings, policy, lake, profiles, one.version), one)
@@ -87,13 +87,13 @@ def _profile(settings: Settings, policy: MonitoredModel, lake: Lake, profiles: "
     return profiles[version]
 
 
-def method_meanings() -> dict[str, str]:
-    """What each method means, for the glossary."""
+def method_meanings(task: Task) -> dict[str, str]:
+    """What each method and each metric of ``task`` means, for the glossary."""
     from monitoring_assets.measures.registry import CATEGORICAL, EVIDENCE, METRICS, MULTIVARIATE, NUMERIC
 
     methods = {**CATEGORICAL, **MULTIVARIATE, **NUMERIC}
     told = {name: f"{method.meaning} Formula: {method.formula}. Source: {method.source}." for name, method in methods.items()}
-    return told | EVIDENCE | {metric.name: metric.meaning for metric in METRICS.values()}
+    return told | EVIDENCE | {name: metric.meaning for (own, name), metric in METRICS.items() if own is task}
 
 
 def _correlation(policy: MonitoredModel, recent: "pd.DataFrame") -> dict[str, float]:

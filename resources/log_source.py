@@ -4,6 +4,7 @@ Belongs here: the contract of incoming rows, de-duplication, reasons for rejecti
 Reads: the declared log source. Writes: nothing; callers store what is returned.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from resources.chunks import parse_duration
 from resources.outcome_source import read_outcomes
-from resources.policy import MonitoredModel
+from resources.policy import PROBABILITY, MonitoredModel, probability_column
 from resources.source import (
     connect,
     escaped,
+    expected_outcome,
     instant_sql,
     moment_sql,
-    number_sql,
     open_source,
+    outcome_sql,
     quote,
     reason_sql,
     require_known,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 #: Chunk name of rejected rows whose time cannot be read, so that no chunk claims them.
 UNDATED = "undated"
 SUPERSEDED = "superseded by a later write of the same prediction id"
+#: Probabilities of all classes may sum to one this inexactly; what is stored is divided by their sum, because ROC AUC takes no other.
+_INEXACT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class LogRows:
     """One read of the log: accepted rows, rejected rows with reasons, and what was counted on the way.
 
     ``accepted`` has ``prediction_id, time, written_at``, the features, ``y_true``, ``observed_at`` (when the outcome became known)
-    and, when the log declares them, ``y_pred``, ``y_pred_proba`` and ``model_version``. ``rejected`` has ``prediction_id, time, reason, row``.
+    and, when the log declares them, the predictions and ``model_version``; of several classes ``y_true`` and ``y_pred`` are places in
+    ``outcome.classes``, and the probabilities of a row sum to one. ``rejected`` has ``prediction_id, time, reason, row``.
     """
 
     accepted: "pd.DataFrame"
@@ -90,7 +95,8 @@ def read_observed(policy: MonitoredModel, base: Path, start: datetime, end: date
         _require_columns(policy, types)
         moment, observed = (instant_sql(log, name, types[name]) for name in (log.time, outcome.observed_at or log.time))
         frame = connection.sql(
-            f"SELECT {text_sql(log.id)} AS prediction_id, {moment} AS time, {observed} AS observed_at, {number_sql(outcome.column)} AS y_true "
+            f"SELECT {text_sql(log.id)} AS prediction_id, {moment} AS time, {observed} AS observed_at, "
+            f"{outcome_sql(outcome.column, outcome.classes)} AS y_true "
             f"FROM source WHERE {moment} >= '{start.isoformat()}' AND {moment} < '{end.isoformat()}'"
         ).df()
     return frame.dropna().drop_duplicates("prediction_id", keep="last")
@@ -123,10 +129,18 @@ def _due(policy: MonitoredModel, times: "pd.Series") -> "pd.Series":
 def _require_columns(policy: MonitoredModel, types: dict[str, str]) -> None:
     log, outcome = policy.log, policy.outcome
     wanted = [log.time, log.id, *policy.features.all, *policy.segment_columns]
-    wanted += [name for name in (log.written_at, log.prediction, log.probability, log.model_version) if name]
+    wanted += [name for name in (log.written_at, log.prediction, log.probability, *log.probabilities.values(), log.model_version) if name]
     if not outcome.is_given:
         wanted += [outcome.column, *([outcome.observed_at] if outcome.observed_at else [])]
     require_known("log", wanted, types)
+
+
+def _probabilities(policy: MonitoredModel) -> dict[str, str]:
+    """Columns of the log with probabilities, by the name they are stored under."""
+    log = policy.log
+    if log.probabilities:
+        return {probability_column(place): log.probabilities[name] for place, name in enumerate(policy.outcome.classes)}
+    return {PROBABILITY: log.probability} if log.probability else {}
 
 
 def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], window: str) -> str:
@@ -137,34 +151,24 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
         numbers |= {"y_true": policy.outcome.column}
     if log.prediction:
         numbers |= {"y_pred": log.prediction}
-    if log.probability:
-        numbers |= {"y_pred_proba": log.probability}
+    numbers |= _probabilities(policy)
+    values = {name: outcome_sql(column, _classes(policy, name)) for name, column in numbers.items()}
     rules = [
         f"WHEN {moment} IS NULL THEN {reason_sql(log.time, 'a timestamp')}",
         f"WHEN {text_sql(log.id)} IS NULL THEN 'no prediction id in column ' || '{escaped(log.id)}'",
+        *_unreadable(policy, numbers, values),
+        *_impossible(policy, numbers, values),
     ]
-    for column in numbers.values():
-        unreadable = f"({number_sql(column)} IS NULL OR NOT isfinite({number_sql(column)}))"
-        broken = f"{text_sql(column)} IS NOT NULL AND lower({text_sql(column)}) <> 'nan' AND {unreadable}"
-        rules.append(f"WHEN {broken} THEN {reason_sql(column, 'a finite number')}")
-    for name in (log.prediction, log.probability):
-        if name:
-            rules.append(f"WHEN {number_sql(name)} IS NULL THEN {reason_sql(name, 'a prediction in every row')}")
-    if log.probability:
-        rules.append(
-            f"WHEN {number_sql(log.probability)} NOT BETWEEN 0 AND 1 THEN {reason_sql(log.probability, 'a probability in [0, 1]')}"
-        )
-    if policy.task is Task.BINARY_CLASSIFICATION and not policy.outcome.is_given:
-        rules.append(
-            f"WHEN {number_sql(policy.outcome.column)} NOT IN (0, 1) THEN {reason_sql(policy.outcome.column, 'an outcome of 0 or 1')}"
-        )
+    if log.probabilities:
+        total = " + ".join(values[name] for name in _probabilities(policy))
+        values |= {name: f"{values[name]} / ({total})" for name in _probabilities(policy)}
     observed = None if policy.outcome.is_given else policy.outcome.observed_at
     written = instant_sql(log, log.written_at, types[log.written_at]) if log.written_at else "CAST(NULL AS TIMESTAMPTZ)"
     columns = [
         f"{text_sql(log.id)} AS prediction_id",
         f"{moment} AS time",
         f"{written} AS written_at",
-        *(f"{number_sql(column)} AS {quote(name)}" for name, column in numbers.items()),
+        *(f"{value} AS {quote(name)}" for name, value in values.items()),
         *(f"{text_sql(name)} AS {quote(name)}" for name in [*policy.features.categorical, *policy.segment_columns]),
         *([f"{text_sql(log.model_version)} AS model_version"] if log.model_version else []),
         *([f"{instant_sql(log, observed, types[observed])} AS observed_at"] if observed else []),
@@ -174,6 +178,34 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
     ]
     ordered = f"SELECT *, row_number() OVER () AS _plumbline_position, _plumbline_rows AS _plumbline_row FROM source AS _plumbline_rows WHERE {window}"
     return f"SELECT {', '.join(columns)} FROM ({ordered}) ORDER BY _plumbline_position"
+
+
+def _classes(policy: MonitoredModel, name: str) -> list[str]:
+    """Classes that a stored column holds; none where it holds a number."""
+    return policy.outcome.classes if name in ("y_true", "y_pred") else []
+
+
+def _unreadable(policy: MonitoredModel, numbers: dict[str, str], values: dict[str, str]) -> Iterator[str]:
+    """Rules about cells that hold something else than they should; ``numbers`` has the columns, ``values`` their SQL, by stored name."""
+    for name, column in numbers.items():
+        unreadable = f"({values[name]} IS NULL OR NOT isfinite({values[name]}))"
+        broken = f"{text_sql(column)} IS NOT NULL AND lower({text_sql(column)}) <> 'nan' AND {unreadable}"
+        yield f"WHEN {broken} THEN {reason_sql(column, expected_outcome(_classes(policy, name)))}"
+
+
+def _impossible(policy: MonitoredModel, numbers: dict[str, str], values: dict[str, str]) -> Iterator[str]:
+    """Rules about predictions and outcomes that can be read and cannot be."""
+    probabilities = _probabilities(policy)
+    for name in (*(["y_pred"] if policy.log.prediction else []), *probabilities):
+        yield f"WHEN {values[name]} IS NULL THEN {reason_sql(numbers[name], 'a prediction in every row')}"
+    for name, column in probabilities.items():
+        yield f"WHEN {values[name]} NOT BETWEEN 0 AND 1 THEN {reason_sql(column, 'a probability in [0, 1]')}"
+    if policy.log.probabilities:
+        total, columns = " + ".join(values[name] for name in probabilities), escaped(", ".join(probabilities.values()))
+        told = f"'{columns}: got ' || round({total}, 6) || ' in all; expected probabilities that sum to 1'"
+        yield f"WHEN abs({total} - 1) > {_INEXACT} THEN {told}"
+    if policy.task is Task.BINARY_CLASSIFICATION and not policy.outcome.is_given:
+        yield f"WHEN {values['y_true']} NOT IN (0, 1) THEN {reason_sql(numbers['y_true'], 'an outcome of 0 or 1')}"
 
 
 def _split(policy: MonitoredModel, frame: "pd.DataFrame") -> LogRows:

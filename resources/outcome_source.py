@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.policy import MonitoredModel
-from resources.source import connect, escaped, moment_sql, number_sql, open_source, reason_sql, require_known, require_zone, text_sql
+from resources.source import (
+    connect,
+    escaped,
+    expected_outcome,
+    moment_sql,
+    open_source,
+    outcome_sql,
+    reason_sql,
+    require_known,
+    require_zone,
+    text_sql,
+)
 from resources.vocabulary import Task
 
 if TYPE_CHECKING:
@@ -43,12 +54,12 @@ def read_outcomes(policy: MonitoredModel, base: Path, *, ids: "pd.Series | None"
         types = open_source(connection, outcome, base)
         require_known("outcome", [name, observed, outcome.column], types)
         require_zone(connection, outcome, observed, types)
-        moment, number = moment_sql(outcome, observed, types), number_sql(outcome.column)
+        moment, number = moment_sql(outcome, observed, types), outcome_sql(outcome.column, outcome.classes)
         allowed = "NOT IN (0, 1)" if policy.task is Task.BINARY_CLASSIFICATION else "IS NULL"
         reason = (
             f"CASE WHEN {text_sql(name)} IS NULL THEN 'no prediction id in column ' || '{escaped(name)}' "
             f"WHEN {moment} IS NULL THEN {reason_sql(observed, 'a timestamp')} "
-            f"WHEN {number} IS NULL OR NOT isfinite({number}) THEN {reason_sql(outcome.column, 'a finite number')} "
+            f"WHEN {number} IS NULL OR NOT isfinite({number}) THEN {reason_sql(outcome.column, expected_outcome(outcome.classes))} "
             f"WHEN {number} {allowed} THEN {reason_sql(outcome.column, 'an outcome of 0 or 1')} END"
         )
         condition = "true"

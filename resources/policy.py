@@ -63,6 +63,20 @@ RESERVED = frozenset({
     "chunk", "prediction_id", "time", "written_at", "scored_at", "observed_at", "model_version", "role", "reason", "row", "part",
     "y_true", "y_pred", "y_pred_proba", "is_held_out", "reference_version",
 })  # fmt: skip
+PROBABILITY = "y_pred_proba"
+#: Fewest classes of several: two are a binary outcome.
+_FEWEST_CLASSES = 3
+
+
+def probability_column(place: int) -> str:
+    """Column with the probability of the class at ``place`` of ``outcome.classes``."""
+    return f"{PROBABILITY}_{place}"
+
+
+def is_reserved(name: str) -> bool:
+    """Whether the platform writes a column of that name itself, the probability of a class included."""
+    place = name.removeprefix(f"{PROBABILITY}_")
+    return name in RESERVED or (place != name and place.isdecimal())
 
 
 class Section(BaseModel):
@@ -115,13 +129,17 @@ class LogSource(Source):
     id: str = Field(description="Column that names one prediction; a later row with the same value replaces an earlier one.")
     written_at: str | None = Field(None, description="Column with the moment a row was written; orders duplicates, tells late rows.")
     prediction: str | None = Field(None, description="Column with the served prediction, if the model is served elsewhere.")
-    probability: str | None = Field(None, description="Column with the served probability of class 1 (classifiers).")
+    probability: str | None = Field(None, description="Column with the served probability of class 1 (binary classifiers).")
+    probabilities: dict[str, str] = Field(
+        default_factory=dict,
+        description="Column with the served probability of each class, by class name (classifiers of several classes).",
+    )
     model_version: str | None = Field(None, description="Column naming the version that served the row.")
 
     @model_validator(mode="after")
     def _exactly_one_source(self) -> Self:
         self.require_one()
-        if self.probability and not self.prediction:
+        if (self.probability or self.probabilities) and not self.prediction:
             raise ValueError("got probability without prediction; expected the column of the served prediction too")
         return self
 
@@ -141,7 +159,7 @@ class Features(Section):
     def _some_and_distinct(self) -> Self:
         if not self.all:
             raise ValueError("got no feature; expected at least one numeric or categorical column")
-        taken = sorted(RESERVED & set(self.all))
+        taken = sorted(name for name in set(self.all) if is_reserved(name))
         if taken:
             raise ValueError(f"got {taken}; expected other names: the platform's own columns are called so")
         plain = [name.lower() for name in self.all]
@@ -162,6 +180,10 @@ class Outcome(Source):
     """The label: where it comes from, and how long after the prediction it is known. Without a file or table of its own it is a column of the log."""
 
     column: str
+    classes: list[str] = Field(
+        default_factory=list,
+        description="Names of the classes of a multiclass model as the log writes them; they are stored by place, so add new ones at the end.",
+    )
     delay: Duration = Field("0d", description="After this an outcome is due: no chunk is judged on outcomes before.")
     id: str | None = Field(None, description="Column that names the prediction, in a source of its own; log.id if absent.")
     observed_at: str | None = Field(
@@ -301,6 +323,10 @@ class Performance(Section):
     metrics: list[str] = Field(default_factory=list)
     limit: Limit = Limit()
     estimated_limit: Limit | None = Field(None, description="Limit for the estimate; the realized limit if absent.")
+    business_value: tuple[tuple[float, float], tuple[float, float]] | None = Field(
+        None,
+        description="What a row is worth, [[true negative, false positive], [false negative, true positive]]; for the metric business_value.",
+    )
     detectors: list[str] = Field(
         default_factory=list, description="Streaming detectors over the losses of rows in time order; they date a change inside a chunk."
     )
@@ -362,9 +388,10 @@ class KnownEvent(Section):
 
 _METRICS = {
     Task.BINARY_CLASSIFICATION: ["roc_auc", "accuracy"],
+    Task.MULTICLASS_CLASSIFICATION: ["roc_auc", "accuracy"],
     Task.REGRESSION: ["mae", "rmse"],
 }
-_ESTIMATORS = {Task.BINARY_CLASSIFICATION: "cbpe", Task.REGRESSION: "dle"}
+_ESTIMATORS = {Task.BINARY_CLASSIFICATION: "cbpe", Task.MULTICLASS_CLASSIFICATION: "cbpe", Task.REGRESSION: "dle"}
 
 
 class MonitoredModel(Section):
@@ -417,6 +444,13 @@ class MonitoredModel(Section):
                 f"got {self.outcome.column!r}, which is also a feature; expected another column: the model would see its own label",
             )
         self._check_segments_and_importance()
+        self._check_classes()
+        if (self.performance.business_value is None) == ("business_value" in self.metrics):
+            raise FieldError(
+                ("performance", "business_value"),
+                f"got {self.performance.business_value} with metrics {self.metrics}; expected the value of each kind of row beside the metric "
+                "business_value, and only there",
+            )
         if self.log.prediction and self.task is Task.BINARY_CLASSIFICATION and not self.log.probability:
             raise FieldError(
                 ("log", "prediction"),
@@ -425,6 +459,28 @@ class MonitoredModel(Section):
         if self.replay and self.replay.start < self.reference.end:
             raise FieldError(("replay", "start"), "got a day inside the reference window; expected one at or after reference.end")
         return self
+
+    def _check_classes(self) -> None:
+        classes, log = self.outcome.classes, self.log
+        if self.task is not Task.MULTICLASS_CLASSIFICATION:
+            for field, given in ((("outcome", "classes"), classes), (("log", "probabilities"), log.probabilities)):
+                if given:
+                    raise FieldError(
+                        field, f"got {given} with task {self.task}; expected none: only {Task.MULTICLASS_CLASSIFICATION} has it"
+                    )
+            return
+        if len(set(classes)) < max(len(classes), _FEWEST_CLASSES) or "" in classes:
+            raise FieldError(
+                ("outcome", "classes"),
+                f"got {classes}; expected at least {_FEWEST_CLASSES} different class names, as column {self.outcome.column!r} writes them",
+            )
+        if log.probability:
+            raise FieldError(("log", "probability"), f"got {log.probability!r}; expected log.probabilities, a column for each of {classes}")
+        if log.prediction and (set(log.probabilities) != set(classes) or len(set(log.probabilities.values())) < len(classes)):
+            raise FieldError(
+                ("log", "probabilities" if log.probabilities else "prediction"),
+                f"got log.probabilities {log.probabilities}; expected a column of its own for each of {classes}: CBPE and ROC AUC need them",
+            )
 
     def _check_expressions(self, numeric: list[str]) -> None:
         for index, rule in enumerate(self.validation.rules):
@@ -452,7 +508,7 @@ class MonitoredModel(Section):
 
     def _check_segments_and_importance(self) -> None:
         for index, name in enumerate(self.segments):
-            if name in self.features.numeric or name in RESERVED or name == self.outcome.column or self.segments.count(name) > 1:
+            if name in self.features.numeric or is_reserved(name) or name == self.outcome.column or self.segments.count(name) > 1:
                 raise FieldError(
                     ("segments", index),
                     f"got {name!r}; expected each column once, and one that is no numeric feature, outcome or platform column",
@@ -487,7 +543,19 @@ class MonitoredModel(Section):
     @property
     def predictions(self) -> list[str]:
         """Columns of what the model answered."""
-        return ["y_pred", "y_pred_proba"] if self.task is Task.BINARY_CLASSIFICATION else ["y_pred"]
+        return ["y_pred", *self.probabilities]
+
+    @property
+    def probabilities(self) -> list[str]:
+        """Columns of the model's probabilities: that of class 1, or one for each class in the declared order; none of a regressor."""
+        if self.task is Task.MULTICLASS_CLASSIFICATION:
+            return [probability_column(place) for place in range(len(self.outcome.classes))]
+        return [PROBABILITY] if self.task is Task.BINARY_CLASSIFICATION else []
+
+    @property
+    def fewest_outcomes(self) -> int:
+        """Different outcomes a reference must hold for performance to be fitted on it: every class, or two numbers."""
+        return len(self.outcome.classes) or 2
 
     @property
     def segment_columns(self) -> list[str]:
@@ -506,7 +574,7 @@ class MonitoredModel(Section):
             "features": self.features.model_dump(), "segments": self.segments, "chunk": self.chunk, "seed": self.retrain.seed,
             "reference": self.reference.model_dump(mode="json"), "performance": self.performance.model_dump(), "metrics": self.metrics,
             "drift": self.drift.model_dump(include={"numeric", "categorical", "multivariate", "season"}), "rule": self.drift.limit.rule,
-            "kpi": self.kpi,
+            "kpi": self.kpi, "classes": self.outcome.classes,
         }  # fmt: skip
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -4,6 +4,7 @@ Belongs here: what is the same for every source a declaration names. Does not: w
 """
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,19 @@ def number_sql(name: str) -> str:
     """SQL for a column read as a number: true and false are 1 and 0, NaN and unreadable text are NULL."""
     numeral = f"CASE WHEN lower({text_sql(name)}) <> 'nan' THEN {text_sql(name)} END"
     return f"CASE lower({text_sql(name)}) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 ELSE TRY_CAST({numeral} AS DOUBLE) END"
+
+
+def outcome_sql(name: str, classes: Sequence[str]) -> str:
+    """SQL for a column of outcomes or predictions: the place of its text among ``classes``, NULL for any other; a number where there are none."""
+    if not classes:
+        return number_sql(name)
+    places = " ".join(f"WHEN '{escaped(one)}' THEN {place}" for place, one in enumerate(classes))
+    return f"CAST(CASE {text_sql(name)} {places} END AS DOUBLE)"
+
+
+def expected_outcome(classes: Sequence[str]) -> str:
+    """What ``outcome_sql`` can read, in words, escaped for SQL."""
+    return escaped(f"one of {', '.join(classes)}") if classes else "a finite number"
 
 
 def text_sql(name: str) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from resources.policy import MonitoredModel
-from resources.vocabulary import Task
 
 Type = Literal["string", "double", "int64", "bool", "timestamp", "binary"]
 
@@ -36,8 +35,8 @@ def _inputs(policy: MonitoredModel) -> dict[str, Type]:
 
 
 def _scores(policy: MonitoredModel) -> dict[str, Type]:
-    proba: dict[str, Type] = {"y_pred_proba": "double"} if policy.task is Task.BINARY_CLASSIFICATION else {}
-    return {"y_pred": "double", **proba}
+    """What a model answered; a class of several is stored as its place in ``outcome.classes``, and so is ``y_true``."""
+    return dict.fromkeys(policy.predictions, "double")
 
 
 def prediction_log(policy: MonitoredModel) -> Table:

@@ -10,6 +10,7 @@ class Task(StrEnum):
     """What a monitored model predicts."""
 
     BINARY_CLASSIFICATION = "binary_classification"
+    MULTICLASS_CLASSIFICATION = "multiclass_classification"
     REGRESSION = "regression"
 
 

@@ -55,11 +55,11 @@ def window_rows(policy: MonitoredModel, window: str, train: "pd.DataFrame", onse
 def metrics_of(policy: MonitoredModel, y_true: "pd.Series", predictions: "pd.DataFrame") -> dict[str, float]:
     """The declared metrics on ``(n_rows,)`` outcomes and predictions."""
     from monitoring_assets.measures.paired import score
+    from monitoring_assets.measures.probabilities import probability_of
 
-    probability = predictions["y_pred_proba"].to_numpy() if "y_pred_proba" in predictions else None
-    return {
-        metric: score(policy.task, metric, y_true.to_numpy(), predictions["y_pred"].to_numpy(), probability) for metric in policy.metrics
-    }
+    truth, predicted, probability = y_true.to_numpy(), predictions["y_pred"].to_numpy(), probability_of(predictions)
+    values = policy.performance.business_value
+    return {metric: score(policy.task, metric, truth, predicted, probability, values) for metric in policy.metrics}
 
 
 def compete(policy: MonitoredModel, train: "pd.DataFrame", held_out: "pd.DataFrame", onset: datetime | None) -> list[Contender]:

@@ -56,7 +56,7 @@ def champion_scores(
     log = read_log(
         policy, base, held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime() + policy.cadence.step
     ).accepted
-    columns = [name for name in ("y_pred", "y_pred_proba") if name in log]
+    columns = policy.predictions
     served = held_out[["prediction_id"]].merge(log[["prediction_id", *columns]], on="prediction_id", how="left")
     return EXTERNAL, served[columns].set_index(held_out.index)
 
@@ -66,6 +66,7 @@ def pass_gates(policy: MonitoredModel, y_true: "pd.Series", candidate: "pd.DataF
     import numpy as np
 
     from monitoring_assets.measures.paired import paired_gain, score
+    from monitoring_assets.measures.probabilities import probability_of
 
     gates, metric = policy.gates, policy.metrics[0]
     enough = len(y_true) >= gates.minimum_rows
@@ -77,8 +78,8 @@ def pass_gates(policy: MonitoredModel, y_true: "pd.Series", candidate: "pd.DataF
 
     def valued(predictions: "pd.DataFrame") -> Any:
         pred = predictions["y_pred"].to_numpy()
-        proba = predictions["y_pred_proba"].to_numpy() if "y_pred_proba" in predictions else None
-        return lambda rows: score(policy.task, metric, truth[rows], pred[rows], None if proba is None else proba[rows])
+        proba, values = probability_of(predictions), policy.performance.business_value
+        return lambda rows: score(policy.task, metric, truth[rows], pred[rows], None if proba is None else proba[rows], values)
 
     gain = paired_gain(
         valued(champion),

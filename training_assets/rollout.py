@@ -98,7 +98,7 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset)
     assert train is not None  # noqa: S101 - the window was trained on, so it exists
     proof = lake.read(policy.model, tables.held_out(policy), where)
-    scores = {f"candidate_{name}": name for name in ("y_pred", "y_pred_proba") if f"candidate_{name}" in proof}
+    scores = {f"candidate_{name}": name for name in policy.predictions}
     held_out = rows[rows["part"] == HOLDOUT].merge(proof[["prediction_id", *scores]].rename(columns=scores), on="prediction_id")
     table = tables.reference_rows(policy)
     # with a change of outcomes alone the inputs before the onset are as good as any

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures.lines import FILLED, typed, with_all_columns
+from monitoring_assets.measures.paired import BUSINESS_VALUE, CELLS
 from resources.policy import Limit, MonitoredModel
 from resources.quiet import settle
 from resources.vocabulary import Kind, Task
@@ -17,7 +18,12 @@ from resources.vocabulary import Kind, Task
 if TYPE_CHECKING:
     import pandas as pd
 
-_TIME, _TRUTH, _PREDICTION, _PROBABILITY = "time", "y_true", "y_pred", "y_pred_proba"
+_TIME, _TRUTH, _PREDICTION = "time", "y_true", "y_pred"
+_PROBLEMS = {
+    Task.BINARY_CLASSIFICATION: "classification_binary",
+    Task.MULTICLASS_CLASSIFICATION: "classification_multiclass",
+    Task.REGRESSION: "regression",
+}
 
 
 @dataclass(frozen=True)
@@ -86,34 +92,38 @@ def _deviations(nannyml: ModuleType, limit: Limit) -> Any:
     return nannyml.thresholds.StandardDeviationThreshold(std_lower_multiplier=limit.std, std_upper_multiplier=limit.std)
 
 
-def _estimated(policy: MonitoredModel, nml: ModuleType) -> Any:
-    limit = policy.performance.estimated_limit or policy.performance.limit
-    common = {
-        "metrics": policy.metrics,
-        "y_pred": _PREDICTION,
-        "y_true": _TRUTH,
-        "timestamp_column_name": _TIME,
-        "chunk_period": policy.cadence.period,
-        "thresholds": {metric: _deviations(nml, limit) for metric in policy.metrics},
+def _common(policy: MonitoredModel, nml: ModuleType, limit: Limit) -> dict[str, Any]:
+    metrics = list(dict.fromkeys("confusion_matrix" if metric in CELLS else metric for metric in policy.metrics))
+    return {
+        "metrics": metrics, "y_pred": _PREDICTION, "y_true": _TRUTH, "timestamp_column_name": _TIME, "chunk_period": policy.cadence.period,
+        "thresholds": {metric: _deviations(nml, limit) for metric in metrics},
+    }  # fmt: skip
+
+
+def _of_classifier(policy: MonitoredModel) -> dict[str, Any]:
+    """What NannyML must know of a classifier: probabilities, of several classes by the place that stands for each; cells as shares of all rows."""
+    if policy.task is Task.REGRESSION:
+        return {}
+    values = policy.performance.business_value
+    several = policy.task is Task.MULTICLASS_CLASSIFICATION
+    return {
+        "y_pred_proba": dict(enumerate(policy.probabilities)) if several else policy.probabilities[0],
+        "normalize_confusion_matrix": "all",
+        "business_value_matrix": [list(row) for row in values] if values else None,
     }
+
+
+def _estimated(policy: MonitoredModel, nml: ModuleType) -> Any:
+    common = _common(policy, nml, _limit("estimated", policy))
     if policy.estimator == "cbpe":
-        return nml.CBPE(y_pred_proba=_PROBABILITY, problem_type="classification_binary", **common)
+        return nml.CBPE(problem_type=_PROBLEMS[policy.task], **_of_classifier(policy), **common)
     hyperparameters = {"n_jobs": 1, "verbosity": -1}
     return nml.DLE(feature_column_names=policy.features.all, hyperparameters=hyperparameters, **common)
 
 
 def _realized(policy: MonitoredModel, nml: ModuleType) -> Any:
-    binary = policy.task is Task.BINARY_CLASSIFICATION
-    return nml.PerformanceCalculator(
-        metrics=policy.metrics,
-        y_pred=_PREDICTION,
-        y_true=_TRUTH,
-        timestamp_column_name=_TIME,
-        chunk_period=policy.cadence.period,
-        problem_type="classification_binary" if binary else "regression",
-        thresholds={metric: _deviations(nml, policy.performance.limit) for metric in policy.metrics},
-        **({"y_pred_proba": _PROBABILITY} if binary else {}),
-    )
+    common = _common(policy, nml, _limit("realized", policy))
+    return nml.PerformanceCalculator(problem_type=_PROBLEMS[policy.task], **_of_classifier(policy), **common)
 
 
 _BUILDERS = {"estimated": _estimated, "realized": _realized}
@@ -131,7 +141,7 @@ def fit(component: str, policy: MonitoredModel, reference: "pd.DataFrame") -> Fi
         component: one of ``COMPONENTS``.
         policy: declares features, methods, metrics, limits and the chunk.
         reference: ``(n_rows, ...)`` with ``time`` and features; for performance also ``y_true``, ``y_pred`` and,
-            for classifiers, ``y_pred_proba``.
+            for classifiers, probabilities; every class must occur in ``y_true``.
 
     Returns:
         The calculator without the reference result it no longer needs, and the limits it fitted.
@@ -139,7 +149,7 @@ def fit(component: str, policy: MonitoredModel, reference: "pd.DataFrame") -> Fi
     with _quiet() as nml:
         calculator = _BUILDERS[component](policy, nml)
         calculator.fit(_prepared(policy, reference))
-        fitted = calculator.result.to_df()
+        fitted = _per_row(component, policy, calculator.result.to_df())
         limits = {
             (method, subject): _limit_pair(component, policy, fitted, key) for method, subject, key in _numbers(component, policy, fitted)
         }
@@ -147,8 +157,33 @@ def fit(component: str, policy: MonitoredModel, reference: "pd.DataFrame") -> Fi
     return Fitted(component, calculator, limits, len(reference), len(fitted))
 
 
+def _per_row(component: str, policy: MonitoredModel, results: "pd.DataFrame") -> "pd.DataFrame":
+    """Business value as that of one row, so that chunks of different size compare, with limits to match.
+
+    NannyML gives the total of a chunk; its ``per_prediction`` is no mean either, but the sum of the means of two groups of rows.
+    """
+    if BUSINESS_VALUE not in policy.metrics:
+        return results
+    own = {column[-1]: column for column in results.columns if column[0] == "chunk"}
+    n_rows = results[own["end_index"]] - results[own["start_index"]] + 1
+    numbers = [
+        column for column in results.columns if column[0] == BUSINESS_VALUE and column[-1] in ("value", "realized", "sampling_error")
+    ]
+    scaled = results.copy()
+    scaled[numbers] = scaled[numbers].astype("float64").div(n_rows, axis=0)
+    realized = scaled[BUSINESS_VALUE, "realized" if component == "estimated" else "value"]
+    reach = _limit(component, policy).std * realized.std(ddof=0)
+    scaled[BUSINESS_VALUE, "lower_threshold"], scaled[BUSINESS_VALUE, "upper_threshold"] = realized.mean() - reach, realized.mean() + reach
+    return scaled
+
+
+def _limit(component: str, policy: MonitoredModel) -> Limit:
+    own = policy.performance
+    return own.limit if component == "realized" else own.estimated_limit or own.limit
+
+
 def _limit_pair(component: str, policy: MonitoredModel, fitted: "pd.DataFrame", key: tuple[str, ...]) -> LimitPair:
-    limit = policy.performance.limit if component == "realized" else policy.performance.estimated_limit or policy.performance.limit
+    limit = _limit(component, policy)
     errors = (
         fitted[(*key, "sampling_error")].astype(float)
         if (*key, "sampling_error") in fitted.columns
@@ -178,7 +213,7 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
         calculator, prepared = fitted.calculator, _prepared(policy, rows)
         calculator.result = None
         run = calculator.estimate if fitted.component == "estimated" else calculator.calculate
-        results = run(prepared).to_df()
+        results = _per_row(fitted.component, policy, run(prepared).to_df())
         calculator.result = None
     own = {column[-1]: column for column in results.columns if column[0] == "chunk"}
     results = results[results[own["period"]] == "analysis"]
@@ -199,7 +234,7 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
 def _numbers(component: str, policy: MonitoredModel, frame: "pd.DataFrame") -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """``(method, subject, column key)`` of every number in a NannyML result."""
     for column in frame.columns:
-        if column[-1] != "value" or column[0] == "chunk":
+        if column[-1] != "value" or column[0] not in policy.metrics:
             continue
         yield policy.estimator if component == "estimated" else "realized", column[0], tuple(column[:-1])
 
@@ -217,11 +252,11 @@ def _prepared(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
     """Plain float64 and object columns and naive UTC nanoseconds: other types are silently dropped by NannyML."""
     frame = rows.reset_index(drop=True).copy()
     frame[_TIME] = frame[_TIME].dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[ns]")
-    numbers = [*policy.features.numeric, *(name for name in (_TRUTH, _PREDICTION, _PROBABILITY) if name in frame)]
+    numbers = [*policy.features.numeric, *(name for name in (_TRUTH, *policy.predictions) if name in frame)]
     frame[numbers] = frame[numbers].astype("float64")
     for name in policy.features.categorical:
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
-    if policy.task is Task.BINARY_CLASSIFICATION:
+    if policy.task is not Task.REGRESSION:
         for name in (_TRUTH, _PREDICTION):
             if name in frame and frame[name].notna().all():
                 frame[name] = frame[name].astype("int64")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from monitoring_assets.measures.probabilities import probability_of
 from resources.vocabulary import Task
 
 if TYPE_CHECKING:
@@ -56,20 +57,31 @@ def date_onset(losses: "np.ndarray", margin: int = 10) -> Onset | None:
 
 
 def row_losses(y_true: "np.ndarray", prediction: "np.ndarray", *, is_probability: bool) -> "np.ndarray":
-    """Loss per row ``(n,)``: log loss of a probability (clipped at 0.01), absolute error of a number."""
+    """Loss per row ``(n,)``: log loss of a probability (clipped at 0.01), absolute error of a number.
+
+    Args:
+        y_true: ``(n,)`` outcomes; classes are 0 or 1, or columns of the matrix. The loss of a NaN is NaN.
+        prediction: ``(n,)`` numbers or probabilities of class 1, or ``(n, n_classes)`` probabilities of all classes.
+        is_probability: whether predictions are probabilities.
+    """
     import numpy as np
 
     if not is_probability:
         return np.abs(y_true - prediction)
+    if prediction.ndim == 2:
+        known = ~np.isnan(y_true)
+        happened = np.full(len(y_true), np.nan)
+        happened[known] = prediction[known, y_true[known].astype("int64")]
+        return -np.log(np.clip(happened, 0.01, 0.99))
     clipped = np.clip(prediction, 0.01, 0.99)
     return -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
 
 
 def losses_of(task: Task, rows: "pd.DataFrame") -> "np.ndarray":
     """Loss of each row ``(n_rows,)`` with ``y_true`` and predictions."""
-    is_binary = task is Task.BINARY_CLASSIFICATION
-    predicted = rows["y_pred_proba" if is_binary else "y_pred"].to_numpy(dtype="float64")
-    return row_losses(rows["y_true"].to_numpy(dtype="float64"), predicted, is_probability=is_binary)
+    probability = None if task is Task.REGRESSION else probability_of(rows)
+    predicted = rows["y_pred"].to_numpy(dtype="float64") if probability is None else probability
+    return row_losses(rows["y_true"].to_numpy(dtype="float64"), predicted, is_probability=probability is not None)
 
 
 def strangeness(reference: "np.ndarray", rows: "np.ndarray") -> "np.ndarray":

@@ -23,13 +23,41 @@ class PairedGain:
     n_rows: int
 
 
-def score(task: Task, metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y_proba: "np.ndarray | None") -> float:
-    """Value of ``metric`` on ``(n,)`` arrays; NaN where it is undefined (one class only for ROC AUC).
+#: Cells of the confusion matrix of a binary classifier, as shares of all rows: which outcome, which prediction.
+CELLS = {"true_negative": (0, 0), "false_positive": (0, 1), "false_negative": (1, 0), "true_positive": (1, 1)}
+BUSINESS_VALUE = "business_value"
+Values = tuple[tuple[float, float], tuple[float, float]]
 
-    Source: scikit-learn's metrics of the same names.
+
+def score(
+    task: Task, metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y_proba: "np.ndarray | None", values: Values | None = None
+) -> float:
+    """Value of ``metric`` on arrays of the same rows; NaN where it is undefined (ROC AUC without a row of every class).
+
+    Args:
+        task: what is predicted.
+        metric: name in the registry.
+        y_true: ``(n,)`` outcomes.
+        y_pred: ``(n,)`` predictions.
+        y_proba: ``(n,)`` probabilities of class 1 or ``(n, n_classes)`` of all classes; ``None`` for numbers.
+        values: what a row is worth by outcome and prediction, for ``business_value``.
+
+    Raises:
+        ValueError: what the metric needs was not given.
+
+    Source: scikit-learn's metrics of the same names; of several classes the plain mean over classes, each against the rest.
     """
     from sklearn import metrics
 
+    if task is Task.MULTICLASS_CLASSIFICATION:
+        return _score_of_classes(metric, y_true, y_pred, y_proba)
+    if metric in CELLS:
+        outcome, predicted = CELLS[metric]
+        return float(((y_true == outcome) & (y_pred == predicted)).mean())
+    if metric == BUSINESS_VALUE:
+        if values is None:
+            raise ValueError("got no values; expected what each kind of row is worth (performance.business_value)")
+        return sum(values[outcome][predicted] * score(task, cell, y_true, y_pred, None) for cell, (outcome, predicted) in CELLS.items())
     if metric in ("roc_auc", "average_precision"):
         if y_true.min() == y_true.max():
             return float("nan")
@@ -48,6 +76,26 @@ def score(task: Task, metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y
         "mape": metrics.mean_absolute_percentage_error,
     }
     return float(functions[metric](y_true, y_pred))
+
+
+def _score_of_classes(metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y_proba: "np.ndarray | None") -> float:
+    import numpy as np
+    from sklearn import metrics
+
+    if metric == "accuracy":
+        return float(metrics.accuracy_score(y_true, y_pred))
+    if y_proba is None:
+        raise ValueError("got no probabilities; expected a matrix with a column for each class")
+    classes = np.arange(y_proba.shape[1])
+    if metric == "roc_auc":
+        if len(np.unique(y_true)) < len(classes):
+            return float("nan")
+        return float(metrics.roc_auc_score(y_true, y_proba, multi_class="ovr", average="macro", labels=classes))
+    if metric == "specificity":
+        cells = metrics.multilabel_confusion_matrix(y_true, y_pred, labels=classes)[:, 0]
+        return float((cells[:, 0] / np.maximum(cells.sum(axis=1), 1)).mean())
+    functions = {"f1": metrics.f1_score, "precision": metrics.precision_score, "recall": metrics.recall_score}
+    return float(functions[metric](y_true, y_pred, labels=classes, average="macro", zero_division=0))
 
 
 def paired_gain(

@@ -135,6 +135,21 @@ METRICS = {
         Metric("precision", Task.BINARY_CLASSIFICATION, +1, "Share of predicted positives that are positive."),
         Metric("recall", Task.BINARY_CLASSIFICATION, +1, "Share of positives that were predicted."),
         Metric("specificity", Task.BINARY_CLASSIFICATION, +1, "Share of negatives that were predicted."),
+        Metric("true_positive", Task.BINARY_CLASSIFICATION, +1, "Share of all rows that are positive and predicted so."),
+        Metric("true_negative", Task.BINARY_CLASSIFICATION, +1, "Share of all rows that are negative and predicted so."),
+        Metric("false_positive", Task.BINARY_CLASSIFICATION, -1, "Share of all rows that are negative and predicted positive."),
+        Metric("false_negative", Task.BINARY_CLASSIFICATION, -1, "Share of all rows that are positive and predicted negative."),
+        Metric("business_value", Task.BINARY_CLASSIFICATION, +1, "Mean declared value of a row, in the declaration's unit."),
+        Metric(
+            "roc_auc", Task.MULTICLASS_CLASSIFICATION, +1, "Area under the ROC curve of each class against the rest; mean over classes."
+        ),
+        Metric("accuracy", Task.MULTICLASS_CLASSIFICATION, +1, "Share of right predictions."),
+        Metric("f1", Task.MULTICLASS_CLASSIFICATION, +1, "Harmonic mean of precision and recall of each class; mean over classes."),
+        Metric("precision", Task.MULTICLASS_CLASSIFICATION, +1, "Share of rows predicted as a class that are of it; mean over classes."),
+        Metric("recall", Task.MULTICLASS_CLASSIFICATION, +1, "Share of rows of a class that were predicted so; mean over classes."),
+        Metric(
+            "specificity", Task.MULTICLASS_CLASSIFICATION, +1, "Share of rows of other classes not predicted as a class; mean over classes."
+        ),
         Metric("mae", Task.REGRESSION, -1, "Mean absolute error, in the outcome's unit."),
         Metric("mse", Task.REGRESSION, -1, "Mean squared error, in the outcome's squared unit."),
         Metric("rmse", Task.REGRESSION, -1, "Root of the mean squared error, in the outcome's unit."),
@@ -177,11 +192,12 @@ EVIDENCE = {
     "rule_broken_share": "Share of rows that break a declared constraint.",
     "labelled_share": "Share of rows whose outcome is known.",
 }
+#: Estimators of performance without outcomes, and the tasks each can be used for.
 ESTIMATORS = {
-    "cbpe": Task.BINARY_CLASSIFICATION,
-    "m_cbpe": Task.BINARY_CLASSIFICATION,
-    "pape": Task.BINARY_CLASSIFICATION,
-    "dle": Task.REGRESSION,
+    "cbpe": (Task.BINARY_CLASSIFICATION, Task.MULTICLASS_CLASSIFICATION),
+    "m_cbpe": (Task.BINARY_CLASSIFICATION,),
+    "pape": (Task.BINARY_CLASSIFICATION,),
+    "dle": (Task.REGRESSION,),
 }
 
 

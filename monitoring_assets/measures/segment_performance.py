@@ -40,7 +40,7 @@ def segment_lines(policy: MonitoredModel, reference: "pd.DataFrame", rows: "pd.D
         Lines of kind ``segment_performance``: ``p_value`` is the chance of so bad a value in blocks of the segment's own reference
         rows, corrected over the segments of the chunk; ``breach`` where it is below ``drift.limit.false_alarms``. They decide nothing.
     """
-    metric, lines = policy.metrics[0], []
+    metric, values, lines = policy.metrics[0], policy.performance.business_value, []
     past = {name: reference.groupby(own) for name, own in _segments(policy, reference)}
     for chunk, group in rows.groupby("chunk"):
         for name, own in _segments(policy, group):
@@ -48,8 +48,8 @@ def segment_lines(policy: MonitoredModel, reference: "pd.DataFrame", rows: "pd.D
                 if len(part) < policy.validation.minimum_rows:
                     continue
                 before = past[name].get_group(segment) if segment in past[name].groups else reference.iloc[:0]
-                value = metric_value(part, metric)
-                found = placebo(before, policy.task, metric, value, len(part))
+                value = metric_value(part, metric, values)
+                found = placebo(before, policy.task, metric, value, len(part), values)
                 lines.append({
                     "chunk": chunk, "kind": str(Kind.SEGMENT_PERFORMANCE), "method": REALIZED, "subject": metric, "segment": segment,
                     "value": value, "standard_error": found.standard_deviation, "n_rows": len(part), "effect": value - found.mean,

@@ -149,8 +149,8 @@ def reference_calibration(probabilities: "np.ndarray", outcomes: "np.ndarray", s
     """Does calibration carry over from the first half of the reference to the second? CBPE assumes that it does.
 
     Args:
-        probabilities: ``(n_rows,)`` of class 1 in time order.
-        outcomes: ``(n_rows,)`` 0 or 1.
+        probabilities: ``(n_rows,)`` of class 1, or of the most likely of several classes, in time order.
+        outcomes: ``(n_rows,)`` 0 or 1: whether that class happened.
         seed: of the null: outcomes drawn from the calibrated probabilities.
 
     Returns:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monitoring_assets.measures.limits import Null, block_sizes, block_starts, design_effect, fit_null
 from monitoring_assets.measures.lines import lines_of
 from monitoring_assets.measures.number import NAN, Number, refused
+from monitoring_assets.measures.probabilities import probability_columns, probability_of
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind, Task
 
@@ -411,9 +412,19 @@ def _columns(rows: "pd.DataFrame", *names: str) -> "list[np.ndarray]":
     return [rows[name].to_numpy(dtype="float64", na_value=np.nan) for name in names]
 
 
+def _probability(rows: "pd.DataFrame") -> "np.ndarray":
+    own = probability_of(rows)
+    if own is None:
+        raise ValueError(f"got columns {list(rows)}; expected also the probability of class 1, or that of every class")
+    return own
+
+
+def _outcome_and_probability(rows: "pd.DataFrame") -> "tuple[np.ndarray, np.ndarray]":
+    return _columns(rows, "y_true")[0], _probability(rows)
+
+
 def _sets(rows: "pd.DataFrame", width: float) -> SetCoverage:
-    outcome, probability = _columns(rows, "y_true", "y_pred_proba")
-    return set_coverage(outcome, probability, width)
+    return set_coverage(*_outcome_and_probability(rows), width)
 
 
 def _interval(rows: "pd.DataFrame", width: float) -> Number:
@@ -423,15 +434,17 @@ def _interval(rows: "pd.DataFrame", width: float) -> Number:
 
 
 #: Calibration error has no lower limit: below the reference's is no fault, and it falls as a chunk grows.
+_OF_CLASSES = {
+    ENTROPY: _Measure(lambda rows, _: entropy(_probability(rows)), False),
+    MARGIN: _Measure(lambda rows, _: margin(_probability(rows)), False),
+    SET_SIZE: _Measure(lambda rows, width: _sets(rows, width).size, False),
+    CALIBRATION_ERROR: _Measure(lambda rows, _: calibration_error(*_outcome_and_probability(rows)), True, 0.5, False),
+    BRIER: _Measure(lambda rows, _: brier(*_outcome_and_probability(rows)), True),
+    SET_COVERAGE: _Measure(lambda rows, width: _sets(rows, width).coverage, True, 0.5, is_share_near_one=True),
+}
 _MEASURES: dict[Task, dict[str, _Measure]] = {
-    Task.BINARY_CLASSIFICATION: {
-        ENTROPY: _Measure(lambda rows, _: entropy(*_columns(rows, "y_pred_proba")), False),
-        MARGIN: _Measure(lambda rows, _: margin(*_columns(rows, "y_pred_proba")), False),
-        SET_SIZE: _Measure(lambda rows, width: _sets(rows, width).size, False),
-        CALIBRATION_ERROR: _Measure(lambda rows, _: calibration_error(*_columns(rows, "y_true", "y_pred_proba")), True, 0.5, False),
-        BRIER: _Measure(lambda rows, _: brier(*_columns(rows, "y_true", "y_pred_proba")), True),
-        SET_COVERAGE: _Measure(lambda rows, width: _sets(rows, width).coverage, True, 0.5, is_share_near_one=True),
-    },
+    Task.BINARY_CLASSIFICATION: _OF_CLASSES,
+    Task.MULTICLASS_CLASSIFICATION: _OF_CLASSES,
     Task.REGRESSION: {INTERVAL_COVERAGE: _Measure(_interval, True, 0.5, is_share_near_one=True)},
 }
 _NEEDS_WIDTH = (SET_SIZE, SET_COVERAGE, INTERVAL_COVERAGE)
@@ -461,7 +474,7 @@ def fit_uncertainty(policy: MonitoredModel, reference: "pd.DataFrame", level: fl
 
     Args:
         policy: declares the task and the chunk.
-        reference: ``(n_rows, ...)`` in time order with ``time``, ``y_true`` and ``y_pred`` or ``y_pred_proba``, of rows the model has not
+        reference: ``(n_rows, ...)`` in time order with ``time``, ``y_true`` and ``y_pred`` or probabilities, of rows the model has not
             learned from.
         level: of conformal intervals and sets.
 
@@ -485,15 +498,16 @@ def _scores(task: Task, rows: "pd.DataFrame") -> "np.ndarray":
     """Conformal scores of the rows with outcomes: absolute residuals, or one minus the probability of what happened."""
     import numpy as np
 
-    if task is Task.BINARY_CLASSIFICATION:
-        return conformal_scores(*_columns(rows, "y_true", "y_pred_proba"))
+    if task is not Task.REGRESSION:
+        return conformal_scores(*_outcome_and_probability(rows))
     outcome, predicted = _columns(rows, "y_true", "y_pred")
     scores = np.abs(outcome - predicted)
     return np.asarray(scores[~np.isnan(scores)])
 
 
 def _that_enter(task: Task, rows: "pd.DataFrame", measure: _Measure) -> "pd.DataFrame":
-    names = ["y_pred_proba" if task is Task.BINARY_CLASSIFICATION else "y_pred", *(["y_true"] if measure.needs_outcome else [])]
+    answers = ["y_pred"] if task is Task.REGRESSION else probability_columns(rows)
+    names = [*answers, *(["y_true"] if measure.needs_outcome else [])]
     return rows[rows[names].notna().all(axis=1)]
 
 
@@ -537,7 +551,7 @@ def measure_uncertainty(policy: MonitoredModel, fitted: FittedUncertainty, rows:
         of rows that a chunk like the reference breaks with the stated chance, dependent rows included. Where nothing can be said, ``reason`` says why.
 
     Raises:
-        ValueError: an outcome of a classifier is neither 0 nor 1.
+        ValueError: an outcome of a classifier is none of its classes.
     """
     rate = policy.drift.limit.false_alarms / len(fitted.numbers)
     measures = _MEASURES[policy.task]

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from monitoring_assets.measures.diagnosis.attribution import ALL_FEATURES, SHARE, TOTAL, Attribution, fit_attribution, measure_attribution
 from monitoring_assets.measures.lines import COLUMNS
@@ -57,6 +58,30 @@ def test_null_twin_ordinary_chunks_breach_about_as_often_as_stated(policy, state
     lines = pd.concat([measure_attribution(state, policy, log(seed, ROWS), "c", rate=0.05) for seed in range(100, 160)])
     for _, own in lines.groupby("method"):
         assert own["breach"].mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 60)
+
+
+def test_what_decides_between_several_classes_is_found(declare):
+    policy = declare(
+        task="multiclass_classification",
+        outcome={"classes": ["a", "b", "c"]},
+        features={"numeric": ["x1", "x2", "x3"], "categorical": ["site"]},
+    )
+
+    def several(seed: int, n: int, spread: float = 1.0) -> pd.DataFrame:
+        rows = log(seed, n, spread).drop(columns="y_pred_proba")
+        matrix = softmax(np.stack([rows["x1"], 0.5 * rows["x2"], np.zeros(n)], axis=1), axis=1)
+        probabilities = {f"y_pred_proba_{place}": matrix[:, place] for place in range(3)}
+        return rows.assign(y_pred=matrix.argmax(axis=1).astype(float), **probabilities)
+
+    state = Attribution.from_plain(json.loads(json.dumps(fit_attribution(policy, several(0, 3000), ROWS).as_plain())))
+    assert state.fidelity > 0.9
+    shares = dict(zip(state.features, state.shares, strict=True))
+    assert shares["x1"] > shares["x2"] > 3 * max(shares["x3"], shares["site"])
+    spread, usual = (measure_attribution(state, policy, several(1, ROWS, own), "c").set_index(["method", "subject"]) for own in (3.0, 1.0))
+    assert spread.loc[(SHARE, "x2"), "value"] > usual.loc[(SHARE, "x2"), "value"]
+    assert spread.loc[(TOTAL, ALL_FEATURES), "breach"]
+    assert not usual.loc[(TOTAL, ALL_FEATURES), "breach"]  # null twin
+    assert spread.loc[SHARE, "value"].sum() == pytest.approx(1.0)
 
 
 def test_unseen_categories_and_missing_values_are_explained_too(policy, state):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from monitoring_assets.measures.diagnosis import likely_cause
 from monitoring_assets.measures.diagnosis.label_shift import label_shift
@@ -17,7 +18,9 @@ from monitoring_assets.measures.diagnosis.placebo import metric_value, placebo
 from monitoring_assets.measures.registry import METRICS, metric_names
 from resources.vocabulary import Task
 
-BINARY, REGRESSION = Task.BINARY_CLASSIFICATION, Task.REGRESSION
+BINARY, SEVERAL, REGRESSION = Task.BINARY_CLASSIFICATION, Task.MULTICLASS_CLASSIFICATION, Task.REGRESSION
+#: What a row is worth by outcome and prediction.
+VALUES = ((1.0, -2.0), (-3.0, 4.0))
 DAY = timedelta(days=1)
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -36,7 +39,15 @@ def regressed(rng: np.random.Generator, n: int, mean: float, bias: float = 0.0) 
     return pd.DataFrame({"y_true": truth, "y_pred": truth + bias + rng.normal(0, 0.7, n)})
 
 
-PLANTED = {BINARY: (classified, 0.3, 0.6, -0.5), REGRESSION: (regressed, 0.0, 0.8, 1.5)}
+def sorted_out(rng: np.random.Generator, n: int, share: float, separation: float = 1.5) -> pd.DataFrame:
+    """Three classes, the first with ``share``."""
+    truth = rng.choice(3, n, p=[share, (1 - share) / 2, (1 - share) / 2])
+    matrix = softmax(rng.normal(size=(n, 3)) + separation * np.eye(3)[truth], axis=1)
+    probabilities = {f"y_pred_proba_{place}": matrix[:, place] for place in range(3)}
+    return pd.DataFrame({"y_true": truth.astype(float), "y_pred": matrix.argmax(axis=1).astype(float), **probabilities})
+
+
+PLANTED = {BINARY: (classified, 0.3, 0.6, -0.5), SEVERAL: (sorted_out, 0.3, 0.6, -0.5), REGRESSION: (regressed, 0.0, 0.8, 1.5)}
 every_task = pytest.mark.parametrize("task", PLANTED)
 
 
@@ -140,6 +151,12 @@ def served(task: Task, seed: int, n: int, harm: float = 0.0, rho: float = 0.6) -
         drift[t] = rho * drift[t - 1] + np.sqrt(1 - rho**2) * noise[t]
     if task is REGRESSION:
         return pd.DataFrame({"y_true": 10 + shocks, "y_pred": 10 + shocks + (0.5 + harm) * drift})
+    if task is SEVERAL:
+        truth = rng.choice(3, n)
+        ease = (1.5 - harm) + 0.8 * drift + 0.5 * shocks
+        matrix = softmax(ease[:, np.newaxis] * np.eye(3)[truth] + 0.1 * rng.normal(size=(n, 3)), axis=1)
+        probabilities = {f"y_pred_proba_{place}": matrix[:, place] for place in range(3)}
+        return pd.DataFrame({"y_true": truth.astype(float), "y_pred": matrix.argmax(axis=1).astype(float), **probabilities})
     truth = (rng.random(n) < 0.4).astype(float)
     score = 1 / (1 + np.exp(-(2 * truth - 1) * (1.5 - harm) - 0.8 * drift - 0.5 * shocks))
     return pd.DataFrame({"y_true": truth, "y_pred": (score >= 0.5).astype(float), "y_pred_proba": score})
@@ -148,7 +165,7 @@ def served(task: Task, seed: int, n: int, harm: float = 0.0, rho: float = 0.6) -
 @pytest.mark.parametrize(("task", "metric"), METRICS)
 def test_planted_harm_is_more_than_noise_in_every_metric(task: Task, metric: str):
     bad = served(task, 1, 120, harm=1.3)
-    found = placebo(served(task, 0, 4000), task, metric, metric_value(bad, metric), 120)
+    found = placebo(served(task, 0, 4000), task, metric, metric_value(bad, metric, VALUES), 120, VALUES)
     assert found.p_value < 0.01
     assert found.counted_p_value == pytest.approx(1 / (1 + found.n_blocks))
 
@@ -175,6 +192,6 @@ def test_a_metric_of_another_task_and_a_short_reference_say_so():
 
 def test_undefined_metrics_are_nan():
     one_class = pd.DataFrame({"y_true": [0.0, 0.0], "y_pred": [0.0, 0.0], "y_pred_proba": [0.1, 0.2]})
-    values = {metric: metric_value(one_class, metric) for metric in metric_names(BINARY)}
+    values = {metric: metric_value(one_class, metric, VALUES) for metric in metric_names(BINARY)}
     assert {metric for metric, value in values.items() if np.isnan(value)} == {"roc_auc", "average_precision", "precision", "recall", "f1"}
     assert np.isnan(metric_value(pd.DataFrame({"y_true": [0.0], "y_pred": [1.0]}), "mape"))

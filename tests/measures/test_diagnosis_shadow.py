@@ -3,17 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from monitoring_assets.measures.diagnosis.shadow import shadow_refit
 
-BINARY, REGRESSION = "binary_classification", "regression"
-every_task = pytest.mark.parametrize("task", [BINARY, REGRESSION])
+BINARY, SEVERAL, REGRESSION = "binary_classification", "multiclass_classification", "regression"
+every_task = pytest.mark.parametrize("task", [BINARY, SEVERAL, REGRESSION])
 
 
 @pytest.fixture
 def policies(declare):
     features = {"numeric": ["x1", "x2", "x3"], "categorical": ["site"]}
-    return {task: declare(task=task, features=features) for task in (BINARY, REGRESSION)}
+    outcomes = {task: {"classes": ["a", "b", "c"] if task == SEVERAL else []} for task in (BINARY, SEVERAL, REGRESSION)}
+    return {task: declare(task=task, features=features, outcome=own) for task, own in outcomes.items()}
 
 
 def log(task: str, seed: int, n: int, shift: float = 0.0, concept: str = "", rho: float = 0.0) -> pd.DataFrame:
@@ -29,6 +31,11 @@ def log(task: str, seed: int, n: int, shift: float = 0.0, concept: str = "", rho
     frame = pd.DataFrame(inputs, columns=["x1", "x2", "x3"]).assign(site=rng.choice(["north", "south"], n))
     if task == REGRESSION:
         return frame.assign(y_true=truth + rng.normal(size=n), y_pred=served)
+    if task == SEVERAL:
+        stated, happens = (softmax(np.stack([own, -own, np.zeros(n)], axis=1), axis=1) for own in (served, truth))
+        drawn = (happens.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).astype(float)
+        probabilities = {f"y_pred_proba_{place}": stated[:, place] for place in range(3)}
+        return frame.assign(y_true=drawn, y_pred=stated.argmax(axis=1).astype(float), **probabilities)
     chance = 1 / (1 + np.exp(-served))
     return frame.assign(y_true=(rng.random(n) < 1 / (1 + np.exp(-truth))).astype(float), y_pred=(chance > 0.5) * 1.0, y_pred_proba=chance)
 

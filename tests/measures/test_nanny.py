@@ -6,15 +6,20 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
+from sklearn import metrics as sklearn_metrics
 
 from monitoring_assets.measures.lines import COLUMNS
 from monitoring_assets.measures.nanny import COMPONENTS, Fitted, LimitPair, fit, measure
+from monitoring_assets.measures.registry import metric_names
 from resources.policy import MonitoredModel
-from resources.vocabulary import Kind
+from resources.vocabulary import Kind, Task
 
 KEYS = ["chunk", "method", "subject"]
 NUMBERS = ["value", "standard_error", "lower_limit", "upper_limit"]
-TASKS = ["binary_classification", "regression"]
+TASKS = ["binary_classification", "multiclass_classification", "regression"]
+CLASSES = ["ebb", "flood", "slack"]
+PROBABILITIES = ["y_pred_proba_0", "y_pred_proba_1", "y_pred_proba_2"]
 KINDS = dict(zip(COMPONENTS, [Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE], strict=True))
 
 pytestmark = pytest.mark.xdist_group("nanny")  # fits are shared within one worker
@@ -23,13 +28,13 @@ every_component = pytest.mark.parametrize("component", COMPONENTS)
 
 
 @cache
-def policy_of(task: str, std: float = 3.0) -> MonitoredModel:
+def policy_of(task: str, std: float = 3.0, metrics: tuple[str, ...] = (), **performance: object) -> MonitoredModel:
     return MonitoredModel.model_validate(
         {
-            "model": "demo", "task": task, "log": {"csv": "log.csv", "time": "at", "id": "row_id"}, "outcome": {"column": "y"},
+            "model": "demo", "task": task, "log": {"csv": "log.csv", "time": "at", "id": "row_id"}, "outcome": {"column": "y", "classes": CLASSES if task == "multiclass_classification" else []},
             "features": {"numeric": ["x1", "x2", "x3"], "categorical": ["kind"] if task == "binary_classification" else []},
             "reference": {"start": "2024-01-01", "end": "2024-01-13"},
-            "performance": {"limit": {"std": std}},
+            "performance": {"limit": {"std": std}, "metrics": list(metrics), **performance},
         }
     )  # fmt: skip
 
@@ -49,6 +54,10 @@ def rows_of(task: str, seed: int, start: str, days: int, per_day: int = 150) -> 
     )  # fmt: skip
     if task == "regression":
         return frame.assign(y_pred=2 * x1, y_true=2 * x1 + rng.normal(0, 0.2 + 0.8 * (x1 > 1), n))
+    if task == "multiclass_classification":
+        matrix = softmax(np.stack([2 * x1, -2 * x1, 1.0 * (kind == "red")], axis=1), axis=1)
+        drawn = (matrix.cumsum(axis=1) < rng.uniform(size=(n, 1))).sum(axis=1)
+        return frame.assign(**dict(zip(PROBABILITIES, matrix.T, strict=True)), y_pred=matrix.argmax(axis=1) * 1.0, y_true=drawn * 1.0)
     probability = 1 / (1 + np.exp(-(2 * x1 + (kind == "red"))))
     return frame.assign(
         y_pred_proba=probability, y_pred=(probability > 0.5).astype(float), y_true=(rng.uniform(size=n) < probability).astype(float)
@@ -132,8 +141,11 @@ def nannyml_directly(task: str, component: str):
         features = policy.features.all
         common = {"timestamp_column_name": "time", "chunk_period": "D"}
         scores = {"y_true": "y_true", "y_pred": "y_pred", "metrics": policy.metrics}
-        is_binary = task == "binary_classification"
-        if component == "estimated" and is_binary:
+        is_binary, is_several = task == "binary_classification", task == "multiclass_classification"
+        by_class = {"problem_type": "classification_multiclass", "y_pred_proba": dict(zip(CLASSES, PROBABILITIES, strict=True))}
+        if component == "estimated" and is_several:
+            calculator = nml.CBPE(**by_class, **scores, **common)
+        elif component == "estimated" and is_binary:
             calculator = nml.CBPE(y_pred_proba="y_pred_proba", problem_type="classification_binary", **scores, **common)
         elif component == "estimated":
             calculator = nml.DLE(feature_column_names=features, **scores, **common)
@@ -141,10 +153,13 @@ def nannyml_directly(task: str, component: str):
             kind = (
                 {"problem_type": "classification_binary", "y_pred_proba": "y_pred_proba"} if is_binary else {"problem_type": "regression"}
             )
-            calculator = nml.PerformanceCalculator(**kind, **scores, **common)
+            calculator = nml.PerformanceCalculator(**(by_class if is_several else kind), **scores, **common)
         naive = [frame.assign(time=frame["time"].dt.tz_localize(None)) for frame in (reference(task), production(task))]
         if is_binary:
             naive = [frame.astype({"y_true": int, "y_pred": int}) for frame in naive]
+        if is_several:  # with the names of the classes
+            named = {name: lambda frame, name=name: np.array(CLASSES)[frame[name].astype(int)] for name in ("y_true", "y_pred")}
+            naive = [frame.assign(**named) for frame in naive]
         calculator.fit(naive[0])
         run = calculator.estimate if component == "estimated" else calculator.calculate
         result = run(naive[1]).to_df()
@@ -209,6 +224,8 @@ def harder(task: str, rows: pd.DataFrame) -> pd.DataFrame:
     """Inputs move to where the model is less sure."""
     if task == "regression":
         return rows.assign(x1=rows["x1"].abs() + 1.5)
+    if task == "multiclass_classification":
+        return rows.assign(**{name: 1 / 3 + (rows[name] - 1 / 3) * 0.2 for name in PROBABILITIES})
     near_even = 0.5 + (rows["y_pred_proba"] - 0.5) * 0.2
     return rows.assign(y_pred_proba=near_even)
 
@@ -248,6 +265,112 @@ def test_outcomes_of_one_class_give_no_roc_auc_and_no_breach():
     own = frame[frame["subject"] == "roc_auc"]
     assert own["value"].isna().all()
     assert not own["breach"].any()
+
+
+def test_outcomes_without_one_of_the_classes_give_no_roc_auc_and_no_breach_but_an_accuracy():
+    rows = production("multiclass_classification")
+    frame = measured("multiclass_classification", "realized", rows[rows["y_true"] < 2])
+    own = frame[frame["subject"] == "roc_auc"]
+    assert own["value"].isna().all()
+    assert not own["breach"].any()
+    assert frame.loc[frame["subject"] == "accuracy", "value"].notna().all()
+
+
+def each_chunk(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    return [own for _, own in rows.groupby(rows["time"].dt.date)]
+
+
+MACRO = {"average": "macro", "labels": [0, 1, 2]}
+OF_CLASSES = {
+    "roc_auc": lambda rows: sklearn_metrics.roc_auc_score(rows["y_true"], rows[PROBABILITIES], multi_class="ovr", **MACRO),
+    "accuracy": lambda rows: sklearn_metrics.accuracy_score(rows["y_true"], rows["y_pred"]),
+    "f1": lambda rows: sklearn_metrics.f1_score(rows["y_true"], rows["y_pred"], **MACRO),
+    "precision": lambda rows: sklearn_metrics.precision_score(rows["y_true"], rows["y_pred"], **MACRO),
+    "recall": lambda rows: sklearn_metrics.recall_score(rows["y_true"], rows["y_pred"], **MACRO),
+    "specificity": lambda rows: np.mean([sklearn_metrics.recall_score(rows["y_true"] != own, rows["y_pred"] != own) for own in range(3)]),
+}
+
+
+def test_every_metric_of_several_classes_equals_scikit_learn():
+    task = "multiclass_classification"
+    assert list(OF_CLASSES) == metric_names(Task(task))
+    policy = policy_of(task, metrics=tuple(OF_CLASSES))
+    frame = measure(fit("realized", policy, reference(task)), policy, production(task))
+    for metric, function in OF_CLASSES.items():
+        expected = [function(own) for own in each_chunk(production(task))]
+        np.testing.assert_allclose(frame.loc[frame["subject"] == metric, "value"], expected, rtol=0, atol=1e-12, err_msg=metric)
+    estimated = measure(fit("estimated", policy, reference(task)), policy, production(task))
+    assert set(estimated["subject"]) == set(OF_CLASSES)
+    for metric in OF_CLASSES:  # the model states the truth
+        own = estimated["subject"] == metric
+        np.testing.assert_allclose(estimated.loc[own, "value"], frame.loc[frame["subject"] == metric, "value"], atol=0.1)
+
+
+def test_on_the_data_nannyml_ships_the_estimate_equals_its_own_and_sees_the_fall_that_happened():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nannyml as nml
+
+        shipped = nml.load_synthetic_multiclass_classification_dataset()
+        names = sorted(shipped[0]["y_true"].unique())
+        head = [frame.iloc[::6].rename(columns={"timestamp": "time"}) for frame in (shipped[0], shipped[1].merge(shipped[2], on="id"))]
+        columns = {name: f"y_pred_proba_{name}" for name in names}
+        common = {
+            "y_true": "y_true",
+            "y_pred": "y_pred",
+            "metrics": ["roc_auc", "f1"],
+            "timestamp_column_name": "time",
+            "chunk_period": "M",
+        }
+        direct = nml.CBPE(y_pred_proba=columns, problem_type="classification_multiclass", **common).fit(head[0])
+        direct = direct.estimate(head[1].drop(columns="y_true")).filter(period="analysis").to_df()
+    policy = policy_of("multiclass_classification").model_copy(update={"chunk": "1mo"})
+    policy = policy.model_copy(update={"performance": policy.performance.model_copy(update={"metrics": ["roc_auc", "f1"]})})
+    placed = []
+    for frame in head:
+        own = frame.assign(time=pd.to_datetime(frame["time"]).dt.tz_localize("UTC"), x1=0.0, x2=0.0, x3=0.0)
+        own = own.assign(**{f"y_pred_proba_{place}": frame[columns[name]] for place, name in enumerate(names)})
+        placed.append(own.assign(**{name: frame[name].map(names.index).astype(float) for name in ("y_true", "y_pred")}))
+    estimated = measure(fit("estimated", policy, placed[0]), policy, placed[1].drop(columns="y_true"))
+    realized = measure(fit("realized", policy, placed[0]), policy, placed[1])
+    for metric, within in (("roc_auc", 0.02), ("f1", 0.04)):
+        own, happened = (frame.loc[frame["subject"] == metric, "value"].to_numpy() for frame in (estimated, realized))
+        assert len(own) >= 5
+        np.testing.assert_allclose(own, direct[metric, "value"].astype(float), rtol=1e-9)
+        np.testing.assert_allclose(own[:2], happened[:2], atol=within)
+        for values in (own, happened):  # both see the fall from the third month on
+            assert (values[2:] < values[:2].min() - 0.05).all()
+        assert estimated.loc[estimated["subject"] == metric, "breach"].tolist() == direct[metric, "alert"].astype(bool).tolist()
+
+
+def test_cells_are_shares_of_the_rows_and_the_business_value_is_that_of_a_mean_row():
+    task, cells = "binary_classification", ("true_negative", "false_positive", "false_negative", "true_positive")
+    values = ((1.0, -2.0), (-30.0, 4.0))
+    policy = policy_of(task, metrics=("roc_auc", *cells, "business_value"), business_value=values)
+    rows = production(task)
+    rows = rows[(rows["time"] < "2024-02-03") | (rows.index % 3 == 0)]  # the last chunk is a third as large
+    limits = {}
+    for component in COMPONENTS:
+        fitted = fit(component, policy, reference(task))
+        frame = measure(fitted, policy, rows).pivot(index="chunk", columns="subject", values="value")
+        assert set(frame.columns) == {"roc_auc", *cells, "business_value"}
+        np.testing.assert_allclose(frame[list(cells)].sum(axis=1), 1, atol=1e-12)
+        worth = frame[list(cells)].to_numpy() @ np.ravel(values)
+        np.testing.assert_allclose(frame["business_value"], worth, rtol=1e-9)
+        limits[component] = fitted.limits[policy.estimator if component == "estimated" else "realized", "business_value"]
+        if component == "realized":
+            shares = [sklearn_metrics.confusion_matrix(own["y_true"], own["y_pred"], normalize="all").ravel() for own in each_chunk(rows)]
+            np.testing.assert_allclose(frame[list(cells)], shares, atol=1e-12)
+    days = each_chunk(reference(task))
+    of_days = [np.array(values)[own["y_true"].astype(int), own["y_pred"].astype(int)].mean() for own in days]
+    for pair in limits.values():  # NannyML's rule, on what happened
+        assert pair.lower == pytest.approx(np.mean(of_days) - 3 * np.std(of_days))
+        assert pair.upper == pytest.approx(np.mean(of_days) + 3 * np.std(of_days))
+    assert limits["realized"].standard_error == pytest.approx(
+        np.median(
+            np.std(np.concatenate([np.array(values)[own["y_true"].astype(int), own["y_pred"].astype(int)] for own in days])) / np.sqrt(150)
+        )
+    )
 
 
 def test_what_a_fit_says_about_its_reference():

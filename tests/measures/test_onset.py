@@ -3,12 +3,14 @@
 import doctest
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring_assets.measures import onset
-from monitoring_assets.measures.onset import date_onset, row_losses
+from monitoring_assets.measures.onset import date_onset, losses_of, row_losses
+from resources.vocabulary import Task
 
 
 def losses(seed: int, rise: float, n: int = 400, at: int = 250) -> np.ndarray:
@@ -90,6 +92,21 @@ def test_the_loss_of_a_number_is_its_absolute_error():
 def test_the_loss_of_a_probability_is_its_log_loss():
     truth, probability = np.array([1.0, 0.0, 1.0]), np.array([0.5, 0.5, 0.9])
     assert row_losses(truth, probability, is_probability=True) == pytest.approx(-np.log([0.5, 0.5, 0.9]))
+
+
+def test_the_loss_of_several_probabilities_is_that_of_the_class_that_happened():
+    truth, matrix = np.array([2.0, 0.0, np.nan, 1.0]), np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    found = row_losses(truth, matrix, is_probability=True)
+    assert found == pytest.approx(-np.log([0.7, 0.5, np.nan, 0.01]), nan_ok=True)
+    rows = pd.DataFrame(matrix, columns=[f"y_pred_proba_{place}" for place in range(3)]).assign(y_true=truth, y_pred=0.0)
+    assert losses_of(Task.MULTICLASS_CLASSIFICATION, rows) == pytest.approx(found, nan_ok=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
+def test_two_classes_lose_what_a_binary_outcome_does(told: list[tuple[int, float]]):
+    truth, probability = np.array(told, dtype=float).T
+    matrix = np.stack([1 - probability, probability], axis=1)
+    assert row_losses(truth, matrix, is_probability=True) == pytest.approx(row_losses(truth, probability, is_probability=True))
 
 
 def test_a_sure_and_wrong_probability_has_a_bounded_loss():

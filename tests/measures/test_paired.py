@@ -21,6 +21,17 @@ CLASSIFIER = {
     "recall": lambda y, hard, soft: metrics.recall_score(y, hard),
     "specificity": lambda y, hard, soft: metrics.recall_score(1 - y, 1 - hard),
 }
+CELLS = {"true_negative": (0, 0), "false_positive": (0, 1), "false_negative": (1, 0), "true_positive": (1, 1)}
+VALUES = ((1.0, -2.0), (-30.0, 4.0))
+MACRO = {"average": "macro", "labels": [0, 1, 2], "zero_division": 0}
+OF_CLASSES = {
+    "roc_auc": lambda y, hard, soft: metrics.roc_auc_score(y, soft, multi_class="ovr", average="macro"),
+    "accuracy": lambda y, hard, soft: metrics.accuracy_score(y, hard),
+    "f1": lambda y, hard, soft: metrics.f1_score(y, hard, **MACRO),
+    "precision": lambda y, hard, soft: metrics.precision_score(y, hard, **MACRO),
+    "recall": lambda y, hard, soft: metrics.recall_score(y, hard, **MACRO),
+    "specificity": lambda y, hard, soft: np.mean([metrics.recall_score(y != own, hard != own) for own in range(3)]),
+}
 REGRESSOR = {
     "mae": metrics.mean_absolute_error,
     "mse": metrics.mean_squared_error,
@@ -30,7 +41,9 @@ REGRESSOR = {
 
 
 def test_every_registered_metric_is_compared_here():
-    assert {(Task.BINARY_CLASSIFICATION, name) for name in CLASSIFIER} | {(Task.REGRESSION, name) for name in REGRESSOR} == set(METRICS)
+    binary = {(Task.BINARY_CLASSIFICATION, name) for name in [*CLASSIFIER, *CELLS, "business_value"]}
+    several = {(Task.MULTICLASS_CLASSIFICATION, name) for name in OF_CLASSES}
+    assert binary | several | {(Task.REGRESSION, name) for name in REGRESSOR} == set(METRICS)
 
 
 @pytest.mark.parametrize("metric", CLASSIFIER)
@@ -41,6 +54,41 @@ def test_a_score_of_a_classifier_equals_scikit_learn(metric: str, seed: int):
     soft = np.r_[0.2, 0.8, rng.uniform(size=40)]
     hard = (soft > 0.5).astype(float)
     assert score(Task.BINARY_CLASSIFICATION, metric, truth, hard, soft) == pytest.approx(CLASSIFIER[metric](truth, hard, soft))
+
+
+@pytest.mark.parametrize("metric", OF_CLASSES)
+@given(seed=st.integers(0, 10_000))
+def test_a_score_of_several_classes_equals_scikit_learn(metric: str, seed: int):
+    rng = np.random.default_rng(seed)
+    truth = np.r_[0.0, 1.0, 2.0, rng.integers(0, 3, 40)]
+    soft = rng.dirichlet([1, 1, 1], 43)
+    hard = soft.argmax(axis=1).astype(float)
+    expected = OF_CLASSES[metric](truth, hard, soft)
+    assert score(Task.MULTICLASS_CLASSIFICATION, metric, truth, hard, soft) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", OF_CLASSES)
+def test_a_score_of_rows_of_one_class_is_a_number_without_a_warning_and_only_roc_auc_is_undefined(metric: str):
+    soft = np.full((5, 3), 1 / 3)
+    found = score(Task.MULTICLASS_CLASSIFICATION, metric, np.full(5, 1.0), np.full(5, 2.0), soft)
+    assert math.isnan(found) if metric == "roc_auc" else 0 <= found <= 1
+
+
+@given(seed=st.integers(0, 10_000))
+def test_cells_equal_scikit_learn_and_add_up_to_the_business_value(seed: int):
+    truth, hard = np.random.default_rng(seed).integers(0, 2, (2, 30)).astype(float)
+    matrix = metrics.confusion_matrix(truth, hard, normalize="all", labels=[0, 1])
+    for name, place in CELLS.items():
+        assert score(Task.BINARY_CLASSIFICATION, name, truth, hard, hard) == pytest.approx(matrix[place], abs=1e-12)
+    worth = score(Task.BINARY_CLASSIFICATION, "business_value", truth, hard, hard, VALUES)
+    assert worth == pytest.approx((matrix * np.array(VALUES)).sum(), abs=1e-12)
+
+
+def test_what_a_metric_needs_and_was_not_given_is_named():
+    with pytest.raises(ValueError, match="got no values; expected what each kind of row is worth"):
+        score(Task.BINARY_CLASSIFICATION, "business_value", np.ones(2), np.ones(2), np.ones(2))
+    with pytest.raises(ValueError, match="got no probabilities; expected a matrix"):
+        score(Task.MULTICLASS_CLASSIFICATION, "f1", np.ones(2), np.ones(2), None)
 
 
 @pytest.mark.parametrize("metric", REGRESSOR)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.signal import lfilter
+from scipy.special import softmax
 from sklearn.metrics import brier_score_loss
 from statsmodels.stats.proportion import proportion_confint
 
@@ -284,6 +285,40 @@ def test_sharpened_probabilities_of_the_same_inputs_are_found_and_their_null_twi
         blocks = np.array(own.numbers[name].null.values)
         means = {key: one.loc[one["method"] == name, "value"].mean() for key, one in lines.items()}
         assert abs(means[3.0] - blocks.mean()) > 4 * blocks.std() > 4 * abs(means[1.0] - blocks.mean())
+
+
+def classes(seed: int, days: int, sharpened: float = 1.0) -> pd.DataFrame:
+    """Three classes, the model's logits multiplied by ``sharpened``."""
+    rng = np.random.default_rng(seed)
+    n = days * ROWS_A_DAY
+    logits = 1.5 * rng.normal(size=(n, 3))
+    truth = (softmax(logits, axis=1).cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    stated = softmax(sharpened * logits, axis=1)
+    return pd.DataFrame({
+        "time": pd.date_range("2024-01-01", periods=n, freq=f"{24 * 60 // ROWS_A_DAY}min", tz="UTC"), "y_true": truth.astype(float),
+        "y_pred": stated.argmax(axis=1).astype(float), **{f"y_pred_proba_{place}": stated[:, place] for place in range(3)},
+    })  # fmt: skip
+
+
+def test_a_model_of_several_classes_that_grows_too_sure_is_found_and_its_null_twin_is_not(declare):
+    own = declare(task="multiclass_classification", outcome={"classes": ["a", "b", "c"]}, drift={"limit": {"false_alarms": FALSE_ALARMS}})
+    limits = fit_uncertainty(own, classes(0, DAYS))
+    lines = {factor: measure_uncertainty(own, limits, classes(1, 20, factor)) for factor in (1.0, 3.0)}
+    shares = {factor: one.groupby("method")["breach"].mean() for factor, one in lines.items()}
+    assert set(shares[1.0].index) == NEED_OUTCOME | {ENTROPY, MARGIN, SET_SIZE}
+    assert (shares[3.0][[ENTROPY, MARGIN]] >= 0.9).all()
+    assert shares[3.0][CALIBRATION_ERROR] >= 0.5  # of sixty rows
+    assert (shares[1.0] <= 0.1).all()
+    coverage = lines[1.0].loc[lines[1.0]["method"] == SET_COVERAGE, "value"].mean()
+    assert coverage == pytest.approx(0.9, abs=0.02)
+    stated = classes(1, 20)[[f"y_pred_proba_{place}" for place in range(3)]].head(ROWS_A_DAY)
+    first = lines[1.0].loc[lines[1.0]["method"] == ENTROPY, "value"].iloc[0]
+    assert first == pytest.approx(stats.entropy(stated, axis=1).mean(), abs=1e-12)
+
+
+def test_rows_without_any_probability_are_refused_by_name(policy, fitted: FittedUncertainty):
+    with pytest.raises(ValueError, match="expected also the probability of class 1"):
+        measure_uncertainty(policy, fitted, log(1, days=1).drop(columns="y_pred_proba"))
 
 
 def test_a_larger_error_of_a_regressor_is_found_as_lost_coverage_and_its_null_twin_is_not(regression):

@@ -23,6 +23,16 @@ outcome: {column: y, delay: 1d}
 reference: {start: 2024-01-01, end: 2024-03-01}
 """
 
+SEVERAL = """\
+model: demo
+task: multiclass_classification
+log: {csv: log.csv, time: at, id: row_id, timezone: UTC, prediction: p, probabilities: {ebb: p_ebb, flood: p_flood, slack: p_slack}}
+features: {numeric: [x1, x2]}
+outcome: {column: y, delay: 1d, classes: [ebb, flood, slack]}
+reference: {start: 2024-01-01, end: 2024-03-01}
+"""
+BINARY = VALID.replace("regression", "binary_classification")
+
 
 @pytest.fixture
 def write(tmp_path: Path):
@@ -56,6 +66,13 @@ def test_a_valid_file_gives_one_declaration_with_defaults(write):
     assert policy.estimator == "dle"
 
 
+def test_a_model_of_several_classes_has_a_probability_for_each_and_cbpe(write):
+    policy = read_declarations(write(SEVERAL))[0].policy
+    assert policy.predictions == ["y_pred", "y_pred_proba_0", "y_pred_proba_1", "y_pred_proba_2"]
+    assert (policy.metrics, policy.estimator) == (["roc_auc", "accuracy"], "cbpe")
+    assert policy.fit_hash != read_declarations(write(line("[ebb, flood, slack]", "[flood, ebb, slack]", SEVERAL)))[0].policy.fit_hash
+
+
 CASES = [
     pytest.param(
         VALID + "retrian: {enabled: false}\n",
@@ -73,7 +90,7 @@ CASES = [
     ),
     pytest.param(
         line("task: regression", "task: guessing"),
-        ["demo.yaml:2: task: got 'guessing'", "'binary_classification' or 'regression'"],
+        ["demo.yaml:2: task: got 'guessing'", "'binary_classification', 'multiclass_classification' or 'regression'"],
         id="wrong word",
     ),
     pytest.param(
@@ -165,6 +182,71 @@ CASES = [
     ),
     pytest.param(VALID + "kpi: {cost: x1 * 3}\n", ["demo.yaml:7: kpi.cost", "sum"], id="KPI that is no aggregate"),
     pytest.param(VALID + "kpi: {cost: __import__(1)}\n", ["demo.yaml:7: kpi.cost", "__import__"], id="KPI that is code"),
+    pytest.param(
+        line(", classes: [ebb, flood, slack]", "", SEVERAL),
+        ["demo.yaml:5: outcome.classes", "got []; expected at least 3 different class names"],
+        id="several classes without names",
+    ),
+    pytest.param(
+        line("classes: [ebb, flood, slack]", "classes: [ebb, flood, ebb]", SEVERAL),
+        ["demo.yaml:5: outcome.classes", "['ebb', 'flood', 'ebb']; expected at least 3 different"],
+        id="a class twice",
+    ),
+    pytest.param(
+        line("classes: [ebb, flood, slack]", "classes: [1, 2, 3]", SEVERAL),
+        ["demo.yaml:5: outcome.classes.0: got 1; expected", "string"],
+        id="classes that are no texts",
+    ),
+    pytest.param(
+        line("delay: 1d", "classes: [a, b, c]"),
+        ["demo.yaml:5: outcome.classes", "with task regression; expected none: only multiclass_classification has it"],
+        id="classes of a number",
+    ),
+    pytest.param(
+        line("id: row_id", "id: row_id, prediction: p, probabilities: {a: b}"),
+        ["demo.yaml:3: log.probabilities", "with task regression; expected none"],
+        id="probabilities of a number",
+    ),
+    pytest.param(
+        line("slack: p_slack", "slack: p_slack, neap: p_neap", SEVERAL),
+        ["demo.yaml:3: log.probabilities", "'neap'", "expected a column of its own for each of ['ebb', 'flood', 'slack']"],
+        id="probability of a class that is none",
+    ),
+    pytest.param(
+        line("slack: p_slack", "slack: p_ebb", SEVERAL),
+        ["demo.yaml:3: log.probabilities", "expected a column of its own for each"],
+        id="one column for two classes",
+    ),
+    pytest.param(
+        line(", probabilities: {ebb: p_ebb, flood: p_flood, slack: p_slack}", "", SEVERAL),
+        ["demo.yaml:3: log.prediction", "got log.probabilities {}; expected a column of its own for each"],
+        id="predicted classes without probabilities",
+    ),
+    pytest.param(
+        line("prediction: p, ", "", SEVERAL),
+        ["demo.yaml:3: log", "expected the column of the served prediction too"],
+        id="no class, only probabilities",
+    ),
+    pytest.param(
+        line("prediction: p,", "prediction: p, probability: q,", SEVERAL),
+        ["demo.yaml:3: log.probability", "'q'; expected log.probabilities, a column for each"],
+        id="one probability for several classes",
+    ),
+    pytest.param(
+        line("[x1, x2]", "[x1, y_pred_proba_1]", SEVERAL),
+        ["demo.yaml:4: features", "['y_pred_proba_1']; expected other names"],
+        id="feature called like the probability of a class",
+    ),
+    pytest.param(
+        BINARY + "performance: {metrics: [business_value]}\n",
+        ["demo.yaml:7: performance.business_value", "got None with metrics ['business_value']; expected the value of each kind of row"],
+        id="business value without values",
+    ),
+    pytest.param(
+        BINARY + "performance: {business_value: [[1, 0], [0, 1]]}\n",
+        ["demo.yaml:7: performance.business_value", "with metrics ['roc_auc', 'accuracy']; expected", "only there"],
+        id="values without the metric",
+    ),
     pytest.param(VALID + "retrain: {windows: []}\n", ["demo.yaml:7: retrain.windows", "no window"], id="no window"),
     pytest.param(line("model: demo", "model: Demo Model"), ["demo.yaml:1: model: got 'Demo Model'", "^[a-z][a-z0-9_]*$"], id="bad name"),
     pytest.param(line("start: 2024-01-01", "start: soon"), ["demo.yaml:6: reference.start: got 'soon'"], id="a date that is none"),

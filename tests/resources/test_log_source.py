@@ -393,3 +393,79 @@ def test_predictions_served_elsewhere_come_with_the_row(read):
     assert rows.accepted["y_pred"].tolist() == [1.0, 0.0, 1.0, 0.0]
     assert rows.accepted["y_pred_proba"].tolist() == [0.9, 0.2, 0.6, 0.1]
     assert rows.accepted["model_version"].fillna("none").tolist() == ["v1", "v1", "none", "v2"]
+
+
+TIDES = ["ebb", "flood", "it's slack"]
+SEVERAL = {
+    "task": "multiclass_classification", "outcome": {"column": "y", "classes": TIDES},
+    "log": {"prediction": "p", "probabilities": {"flood": "q2", "ebb": "q1", "it's slack": "q 3"}},
+}  # fmt: skip
+
+
+def tides(**columns: Any) -> pd.DataFrame:
+    """Four rows with an outcome, a predicted class and a probability of each class."""
+    served = {
+        "p": ["ebb", "flood", "it's slack", "ebb"],
+        "q1": [0.5, 0.25, 0.125, 1.0],
+        "q2": [0.25, 0.75, 0.125, 0.0],
+        "q 3": [0.25, 0.0, 0.75, 0.0],
+    }
+    return plain_log(**{"y": ["ebb", "it's slack", None, "flood"], **served, **columns})
+
+
+@every_format
+def test_classes_are_read_as_their_places_and_probabilities_in_the_order_of_the_classes(read, write):
+    rows = read(tides(), write, **SEVERAL)
+    assert len(rows.rejected) == 0
+    assert rows.accepted["y_true"].fillna(-1).tolist() == [0.0, 2.0, -1.0, 1.0]
+    assert rows.accepted["y_pred"].tolist() == [0.0, 1.0, 2.0, 0.0]
+    assert rows.accepted[["y_pred_proba_0", "y_pred_proba_1", "y_pred_proba_2"]].to_numpy().T.tolist() == [
+        [0.5, 0.25, 0.125, 1.0], [0.25, 0.75, 0.125, 0.0], [0.25, 0.0, 0.75, 0.0],
+    ]  # fmt: skip
+    assert set(map(str, rows.accepted[["y_true", "y_pred", "y_pred_proba_0"]].dtypes)) == {"float64"}
+
+
+@every_format
+@pytest.mark.parametrize(("column", "cell", "reason"), [
+    ("y", "neap", "y: got neap; expected one of ebb, flood, it's slack"),
+    ("y", "EBB", "y: got EBB; expected one of ebb, flood, it's slack"),
+    ("p", "neap", "p: got neap; expected one of ebb, flood, it's slack"),
+    ("p", None, "p: got nothing; expected a prediction in every row"),
+    ("q2", None, "q2: got nothing; expected a prediction in every row"),
+    ("q1", 1.5, "q1: got 1.5; expected a probability in [0, 1]"),
+    ("q1", -0.25, "q1: got -0.25; expected a probability in [0, 1]"),
+    ("q1", 0.25, "q1, q2, q 3: got 0.75 in all; expected probabilities that sum to 1"),
+])  # fmt: skip
+def test_a_row_that_is_no_prediction_of_a_class_is_rejected_with_its_reason(read, write, column: str, cell: Any, reason: str):
+    frame = tides()
+    frame.loc[0, column] = cell
+    rows = read(frame, write, **SEVERAL)
+    assert ids(rows.accepted) == ["b", "c", "d"]
+    assert rows.rejected["reason"].tolist() == [reason]
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1000))
+def test_inexact_probabilities_are_stored_so_that_they_sum_to_one(declare, tmp_path: Path, seed: int):
+    matrix = np.random.default_rng(seed).dirichlet([1, 1, 1], 4).round(4)
+    frame = tides(**dict(zip(["q1", "q2", "q 3"], matrix.T, strict=True)))
+    policy = declare(**{**SEVERAL, "log": {**as_parquet(frame, tmp_path), **SEVERAL["log"]}})
+    stored = read_log(policy, tmp_path, START, END).accepted[policy.probabilities].to_numpy()
+    np.testing.assert_allclose(stored.sum(axis=1), 1, atol=1e-15)
+    np.testing.assert_allclose(stored, matrix, atol=1e-3)
+
+
+def test_classes_are_read_by_a_model_scored_here_too(read):
+    rows = read(tides(), **{**SEVERAL, "log": {}})
+    assert rows.accepted["y_true"].fillna(-1).tolist() == [0.0, 2.0, -1.0, 1.0]
+    assert not {"y_pred", "y_pred_proba_0"} & set(rows.accepted)
+
+
+def test_outcomes_known_later_are_read_as_places_too(declare, tmp_path: Path):
+    from resources.log_source import read_observed
+
+    frame = tides(seen="2024-01-05")
+    policy = declare(
+        **{**SEVERAL, "log": {**as_csv(frame, tmp_path), **SEVERAL["log"]}, "outcome": {**SEVERAL["outcome"], "observed_at": "seen"}}
+    )
+    assert read_observed(policy, tmp_path, START, END)["y_true"].tolist() == [0.0, 2.0, 1.0]

@@ -115,6 +115,20 @@ def test_broken_rows_of_an_outcome_source_come_back_with_their_reason(late, tmp_
     assert early["y_true"].tolist() == [1.0]
 
 
+def test_outcomes_of_several_classes_are_read_as_their_places(declare, tmp_path):
+    source = {"csv": "outcomes.csv", "column": "y", "observed_at": "seen", "timezone": "UTC", "classes": ["ebb", "flood", "slack"]}
+    policy = declare(task="multiclass_classification", outcome=source)
+    (tmp_path / "outcomes.csv").write_text(
+        "row_id,seen,y\na,2024-03-02,flood\na,2024-03-03,ebb\nb,2024-03-02,slack\nc,2024-03-02,neap\nd,2024-03-02,\n", encoding="utf-8"
+    )
+    read = read_outcomes(policy, tmp_path)
+    assert dict(zip(read.accepted["prediction_id"], read.accepted["y_true"], strict=True)) == {"a": 0.0, "b": 2.0}
+    assert sorted(read.rejected["reason"]) == [
+        "y: got neap; expected one of ebb, flood, slack",
+        "y: got nothing; expected one of ebb, flood, slack",
+    ]
+
+
 def test_an_outcome_source_that_lacks_a_column_says_which(late, tmp_path):
     (tmp_path / "outcomes.csv").write_text("row_id,seem,y\na,2024-03-02,1\n", encoding="utf-8")
     with pytest.raises(LogSourceError, match=r"outcome: got columns .* expected also 'seen'; did you mean 'seem'"):

@@ -21,7 +21,7 @@ class Recipe(Protocol):
         """Fit on ``(n_rows, features + y_true)``."""
 
     def predict(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """Predict ``(n_rows, ...)``: ``y_pred`` and, for classifiers, ``y_pred_proba``, on the index of ``rows``."""
+        """Predict ``(n_rows, ...)``: columns ``policy.predictions``, on the index of ``rows``."""
 
     def importance(self, policy: MonitoredModel, model: Any) -> Mapping[str, float]:
         """Share of each feature in what the model learned; sums to 1, or empty where the recipe cannot tell."""

@@ -20,12 +20,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "lambda_l2": 1.0,
     "num_iterations": 150,
 }
-_OBJECTIVES = {Task.BINARY_CLASSIFICATION: "binary", Task.REGRESSION: "regression"}
+_OBJECTIVES = {Task.BINARY_CLASSIFICATION: "binary", Task.MULTICLASS_CLASSIFICATION: "multiclass", Task.REGRESSION: "regression"}
 _DECISION_THRESHOLD = 0.5
 
 
 class LightGBM:
-    """Gradient-boosted trees; a class is predicted where its probability reaches one half."""
+    """Gradient-boosted trees; class 1 is predicted where its probability reaches one half, and of several classes the most likely one."""
 
     name = "lightgbm"
 
@@ -38,6 +38,7 @@ class LightGBM:
             "force_row_wise": True,
             "num_threads": 2,
             "verbosity": -1,
+            **({"num_class": len(policy.outcome.classes)} if policy.outcome.classes else {}),
         }
         return {**_DEFAULTS, **policy.retrain.parameters, **fixed}
 
@@ -56,9 +57,13 @@ class LightGBM:
         import pandas as pd
 
         if rows.empty:
-            raw = pd.Series(dtype="float64", index=rows.index)
-        else:
-            raw = pd.Series(model.predict(_inputs(policy, rows), num_threads=2), index=rows.index)
+            return pd.DataFrame(columns=policy.predictions, index=rows.index, dtype="float64")
+        if policy.task is Task.MULTICLASS_CLASSIFICATION:
+            matrix = model.predict(_inputs(policy, rows), num_threads=2)
+            scores = pd.DataFrame(matrix, columns=policy.probabilities, index=rows.index)
+            scores.insert(0, "y_pred", matrix.argmax(axis=1).astype("float64"))
+            return scores
+        raw = pd.Series(model.predict(_inputs(policy, rows), num_threads=2), index=rows.index)
         if policy.task is Task.BINARY_CLASSIFICATION:
             return pd.DataFrame({"y_pred": (raw >= _DECISION_THRESHOLD).astype("float64"), "y_pred_proba": raw})
         return pd.DataFrame({"y_pred": raw})

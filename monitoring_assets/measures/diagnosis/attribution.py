@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monitoring_assets.measures.limits import Null, adjusted, block_sizes, block_starts, fit_null
 from monitoring_assets.measures.lines import lines_of
 from monitoring_assets.measures.number import NAN
+from monitoring_assets.measures.probabilities import probability_columns
 from resources.vocabulary import Kind, Task
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Attribution:
     Attributes:
         features: in the order of the surrogate's columns, numeric ones first.
         levels: categories of each categorical feature in the order of their codes; others count as missing.
-        model: LightGBM's text.
+        models: LightGBM's text of a surrogate for the number or the log odds served, of several classes one for each.
         fidelity: R² of the surrogate on reference rows it has not seen, at most 1.
         shares: of the reference, ``(n_features,)``, sum 1.
         nulls: of each share.
@@ -53,7 +54,7 @@ class Attribution:
 
     features: tuple[str, ...] = ()
     levels: tuple[tuple[str, ...], ...] = ()
-    model: str = ""
+    models: tuple[str, ...] = ()
     fidelity: float = NAN
     shares: tuple[float, ...] = ()
     nulls: tuple[Null, ...] = ()
@@ -68,7 +69,7 @@ class Attribution:
     def from_plain(cls, plain: dict[str, Any]) -> "Attribution":
         """What ``as_plain`` gave."""
         return cls(
-            tuple(plain["features"]), tuple(tuple(own) for own in plain["levels"]), plain["model"], float(plain["fidelity"]),
+            tuple(plain["features"]), tuple(tuple(own) for own in plain["levels"]), tuple(plain["models"]), float(plain["fidelity"]),
             tuple(plain["shares"]), tuple(Null.from_plain(own) for own in plain["nulls"]),
             None if plain["total"] is None else Null.from_plain(plain["total"]), plain["refusal"],
         )  # fmt: skip
@@ -79,7 +80,7 @@ def fit_attribution(policy: "MonitoredModel", reference: "pd.DataFrame", usual: 
 
     Args:
         policy: declares features and task.
-        reference: ``(n_reference, ...)`` in time order with features and the served ``y_pred_proba`` (classifiers, explained as log odds)
+        reference: ``(n_reference, ...)`` in time order with features and the served probabilities (classifiers, explained as log odds)
             or ``y_pred``; rows without a prediction are left out.
         usual: rows of a usual chunk.
 
@@ -89,9 +90,9 @@ def fit_attribution(policy: "MonitoredModel", reference: "pd.DataFrame", usual: 
     target = _target(policy, reference)
     import numpy as np
 
-    known = np.isfinite(target)
+    known = np.isfinite(target).all(axis=1)
     rows, target = reference[known], target[known]
-    if len(rows) < FEWEST_TO_FIT or np.ptp(target) < 1e-12:
+    if len(rows) < FEWEST_TO_FIT or np.ptp(target, axis=0).max() < 1e-12:
         return Attribution(
             refusal=f"got {len(rows)} reference rows with predictions; expected at least {FEWEST_TO_FIT}, and predictions that differ"
         )
@@ -104,16 +105,17 @@ def fit_attribution(policy: "MonitoredModel", reference: "pd.DataFrame", usual: 
         return Attribution(
             features, levels, fidelity=fidelity, refusal=f"got a surrogate of fidelity {fidelity:.2f}; expected at least {LEAST_FIDELITY}"
         )
-    model = _trained(inputs[chosen], target[chosen])
-    shares = _shares(model, inputs[chosen])
-    by_size = {size: _of_blocks(model, inputs, size) for size in block_sizes(len(rows), usual)}
+    models = _trained(inputs[chosen], target[chosen])
+    shares = _shares(models, inputs[chosen])
+    by_size = {size: _of_blocks(models, inputs, size) for size in block_sizes(len(rows), usual)}
     nulls = [
         fit_null({size: [float(own[i]) for own in blocks] for size, blocks in by_size.items()}, power=1.0, is_two_sided=True)
         for i in range(len(features))
     ]
     distances = {size: [_total_variation(own, shares) for own in blocks] for size, blocks in by_size.items()}
     total = fit_null(distances, power=0.5, n_reference=float(len(rows)))
-    return Attribution(features, levels, model.model_to_string(), fidelity, tuple(map(float, shares)), tuple(nulls), total)
+    texts = tuple(one.model_to_string() for one in models)
+    return Attribution(features, levels, texts, fidelity, tuple(map(float, shares)), tuple(nulls), total)
 
 
 def measure_attribution(
@@ -146,7 +148,7 @@ def measure_attribution(
     import lightgbm
 
     kept = rows.iloc[_evenly(len(rows), MOST_ROWS)]
-    shares = _shares(lightgbm.Booster(model_str=state.model), _inputs(policy, state.levels, kept))
+    shares = _shares([lightgbm.Booster(model_str=text) for text in state.models], _inputs(policy, state.levels, kept))
     numbers = [(SHARE, name, float(share), float(share - usual)) for name, share, usual in zip(names, shares, state.shares, strict=True)]
     distance = _total_variation(shares, np.array(state.shares))
     lines = [_line(*number, null, len(kept), rate) for number, null in zip(numbers, state.nulls, strict=True)]
@@ -168,12 +170,12 @@ def _line(method: str, subject: str, value: float, effect: float, null: Null | N
 
 
 def _target(policy: "MonitoredModel", rows: "pd.DataFrame") -> "np.ndarray":
-    """What the surrogate learns ``(n_rows,)``: log odds of the served probability, or the served number."""
+    """What surrogates learn ``(n_rows, n_surrogates)``: log odds of the served probability, of several classes those of each, or the served number."""
     import numpy as np
 
-    if policy.task is not Task.BINARY_CLASSIFICATION:
-        return rows["y_pred"].to_numpy(dtype="float64", na_value=np.nan)
-    probability = np.clip(rows["y_pred_proba"].to_numpy(dtype="float64", na_value=np.nan), 0.001, 0.999)
+    if policy.task is Task.REGRESSION:
+        return rows[["y_pred"]].to_numpy(dtype="float64", na_value=np.nan)
+    probability = np.clip(rows[probability_columns(rows)].to_numpy(dtype="float64", na_value=np.nan), 0.001, 0.999)
     return np.asarray(np.log(probability / (1 - probability)))
 
 
@@ -190,27 +192,27 @@ def _inputs(policy: "MonitoredModel", levels: tuple[tuple[str, ...], ...], rows:
     return np.concatenate(columns, axis=1)
 
 
-def _trained(inputs: "np.ndarray", target: "np.ndarray") -> Any:
+def _trained(inputs: "np.ndarray", target: "np.ndarray") -> list[Any]:
     import lightgbm
 
-    return lightgbm.train(_PARAMETERS, lightgbm.Dataset(inputs, target, params=_PARAMETERS), num_boost_round=_ROUNDS)
+    return [lightgbm.train(_PARAMETERS, lightgbm.Dataset(inputs, own, params=_PARAMETERS), num_boost_round=_ROUNDS) for own in target.T]
 
 
 def _fidelity(inputs: "np.ndarray", target: "np.ndarray") -> float:
-    """R² on every fifth row by a surrogate of the others."""
+    """R² on every fifth row by surrogates of the others, the mean of theirs."""
     import numpy as np
     from sklearn.metrics import r2_score
 
     is_held = np.arange(len(target)) % 5 == 4
-    model = _trained(inputs[~is_held], target[~is_held])
-    return float(r2_score(target[is_held], model.predict(inputs[is_held], num_threads=1)))
+    predicted = [one.predict(inputs[is_held], num_threads=1) for one in _trained(inputs[~is_held], target[~is_held])]
+    return float(r2_score(target[is_held], np.column_stack(predicted)))
 
 
-def _shares(model: Any, inputs: "np.ndarray") -> "np.ndarray":
-    """Each feature's share ``(n_features,)`` of the summed mean |SHAP|; equal shares where the surrogate never splits."""
+def _shares(models: list[Any], inputs: "np.ndarray") -> "np.ndarray":
+    """Each feature's share ``(n_features,)`` of the summed mean |SHAP|; equal shares where no surrogate ever splits."""
     import numpy as np
 
-    sizes = np.abs(model.predict(inputs, pred_contrib=True, num_threads=1)[:, :-1]).mean(axis=0)
+    sizes = np.sum([np.abs(one.predict(inputs, pred_contrib=True, num_threads=1)[:, :-1]).mean(axis=0) for one in models], axis=0)
     return np.asarray(sizes / sizes.sum() if sizes.sum() > 0 else np.full(len(sizes), 1 / len(sizes)))
 
 
@@ -220,10 +222,10 @@ def _evenly(n_rows: int, most: int) -> "np.ndarray":
     return np.linspace(0, n_rows - 1, min(n_rows, most)).astype("int64")
 
 
-def _of_blocks(model: Any, inputs: "np.ndarray", size: int) -> "list[np.ndarray]":
+def _of_blocks(models: list[Any], inputs: "np.ndarray", size: int) -> "list[np.ndarray]":
     """Shares in blocks of ``size`` consecutive rows; of a large block evenly spread rows."""
     return [
-        _shares(model, inputs[start : start + size][_evenly(size, _ROWS_OF_BLOCK)])
+        _shares(models, inputs[start : start + size][_evenly(size, _ROWS_OF_BLOCK)])
         for start in block_starts(len(inputs), size, _MOST_BLOCKS)
     ]
 

@@ -70,7 +70,7 @@ def diagnose(
 
 
 def _placebo(policy: MonitoredModel, reference: "pd.DataFrame", symptoms: Symptoms) -> dict[str, object]:
-    found = placebo(reference, policy.task, symptoms.metric, symptoms.value, symptoms.n_labelled)
+    found = placebo(reference, policy.task, symptoms.metric, symptoms.value, symptoms.n_labelled, policy.performance.business_value)
     told = (
         f"{symptoms.metric} {symptoms.value:.4g}; blocks of as many reference rows give {found.mean:.4g} ± {found.standard_deviation:.2g}, "
         f"chance of so bad a value {found.p_value:.2g}"
@@ -84,7 +84,8 @@ def _placebo(policy: MonitoredModel, reference: "pd.DataFrame", symptoms: Sympto
 
 def _label_shift(policy: MonitoredModel, reference: "pd.DataFrame", rows: "pd.DataFrame") -> dict[str, object]:
     found = label_shift(reference, rows, policy.task)
-    what = "share of class 1" if "y_pred_proba" in policy.predictions else "mean outcome"
+    name = 1 if not policy.outcome.classes else policy.outcome.classes[found.place]
+    what = f"share of class {name}" if policy.probabilities else "mean outcome"
     told = (
         f"{what} {found.prior_chunk:.4g} against {found.prior_reference:.4g} in the reference (chance {found.p_value:.2g}); "
         f"predictions of equal outcomes are {'as' if found.is_shift else 'not as'} before (chance {found.conditional_p_value:.2g})"

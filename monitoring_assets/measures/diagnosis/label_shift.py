@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.limits import design_effect
 from monitoring_assets.measures.number import NAN
+from monitoring_assets.measures.probabilities import probability_columns
 from resources.vocabulary import Task
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ class LabelShift:
 
     Attributes:
         is_shift: ``p_value`` below ``PRIOR_ALARMS`` and ``conditional_p_value`` not below ``CONDITIONAL_ALARMS``.
-        prior_reference: share of class 1, or mean outcome, in the reference.
+        prior_reference: share of class 1, of several classes that of the one at ``place``, or mean outcome, in the reference.
         prior_chunk: the same in the chunk.
         p_value: two-sided chance of so different outcomes without a change; NaN where it cannot be told.
         conditional_p_value: of so different predictions given the outcome, corrected for the number of groups; NaN where no
             group is large enough, and then nothing is called a label shift.
         n_rows: labelled rows of the chunk.
         reason: why nothing could be told.
+        place: of several classes the one whose share changed most clearly.
     """
 
     is_shift: bool
@@ -46,13 +48,14 @@ class LabelShift:
     conditional_p_value: float
     n_rows: int
     reason: str = ""
+    place: int = 0
 
 
 def label_shift(reference: "pd.DataFrame", rows: "pd.DataFrame", task: Task) -> LabelShift:
     """Test for label shift.
 
     Args:
-        reference: ``(n_reference, ...)`` in time order with ``y_true`` and ``y_pred_proba`` (classifiers) or ``y_pred``.
+        reference: ``(n_reference, ...)`` in time order with ``y_true`` and probabilities (classifiers) or ``y_pred``.
         rows: ``(n_rows, ...)`` of the chunk, likewise; rows without outcome are left out on both sides.
         task: of the model.
 
@@ -63,20 +66,42 @@ def label_shift(reference: "pd.DataFrame", rows: "pd.DataFrame", task: Task) -> 
     Source: Lipton, Wang & Smola (2018), Detecting and correcting for label shift, for the definition; two-sample tests of
     scipy with effective numbers of rows.
     """
-    score = "y_pred_proba" if task is Task.BINARY_CLASSIFICATION else "y_pred"
-    before, now = (frame[["y_true", score]].dropna().to_numpy(dtype="float64") for frame in (reference, rows))
+    scores = ["y_pred"] if task is Task.REGRESSION else probability_columns(reference)
+    before, now = (frame[["y_true", *scores]].dropna().to_numpy(dtype="float64") for frame in (reference, rows))
     if min(len(before), len(now)) < FEWEST_ROWS:
         reason = f"got {len(before)} labelled reference rows and {len(now)} of the chunk; expected at least {FEWEST_ROWS} each"
         return LabelShift(False, NAN, NAN, NAN, NAN, len(now), reason)
+    if task is Task.MULTICLASS_CLASSIFICATION:
+        return _of_classes(before, now, len(scores))
     if task is Task.BINARY_CLASSIFICATION:
         prior = _proportions(before[:, 0], now[:, 0])
         pairs = [(before[before[:, 0] == label, 1], now[now[:, 0] == label, 1]) for label in (0.0, 1.0)]
     else:
         prior = _two_sample(before[:, 0], now[:, 0])
         pairs = _by_outcome(before, now)
-    conditional = _any_of([_two_sample(old, new) for old, new in pairs if min(len(old), len(new)) >= FEWEST_OF_GROUP])
+    conditional = _conditional(pairs)
     is_shift = prior < PRIOR_ALARMS and conditional >= CONDITIONAL_ALARMS
     return LabelShift(is_shift, float(before[:, 0].mean()), float(now[:, 0].mean()), prior, conditional, len(now))
+
+
+def _of_classes(before: "np.ndarray", now: "np.ndarray", n_classes: int) -> LabelShift:
+    """The share of each class, and the probabilities of all classes given the class that happened; corrected for how many there are."""
+    import numpy as np
+
+    priors = [_proportions((before[:, 0] == own) * 1.0, (now[:, 0] == own) * 1.0) for own in range(n_classes)]
+    place, prior = int(np.argmin(priors)), _any_of(priors)
+    conditional = _conditional([
+        (before[before[:, 0] == own, 1 + column], now[now[:, 0] == own, 1 + column])
+        for own in range(n_classes) for column in range(n_classes)
+    ])  # fmt: skip
+    shares = [float((side[:, 0] == place).mean()) for side in (before, now)]
+    is_shift = prior < PRIOR_ALARMS and conditional >= CONDITIONAL_ALARMS
+    return LabelShift(is_shift, shares[0], shares[1], prior, conditional, len(now), place=place)
+
+
+def _conditional(pairs: "list[tuple[np.ndarray, np.ndarray]]") -> float:
+    """Chance of so different predictions in any group that is large enough on both sides."""
+    return _any_of([_two_sample(old, new) for old, new in pairs if min(len(old), len(new)) >= FEWEST_OF_GROUP])
 
 
 def _any_of(p_values: list[float]) -> float:

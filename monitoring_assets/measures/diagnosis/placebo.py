@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.number import NAN
+from monitoring_assets.measures.paired import BUSINESS_VALUE, CELLS, Values, score
+from monitoring_assets.measures.probabilities import probability_columns, probability_of
 from monitoring_assets.measures.registry import METRICS, sign_of
 from resources.vocabulary import Task
 
@@ -46,16 +48,17 @@ class Placebo:
     reason: str = ""
 
 
-def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_rows: int) -> Placebo:
+def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_rows: int, values: Values | None = None) -> Placebo:
     """Compare a chunk's metric with the reference's own ups and downs.
 
     Args:
-        reference: ``(n_reference, ...)`` in time order with ``y_true``, ``y_pred`` and, for classifiers, ``y_pred_proba``;
+        reference: ``(n_reference, ...)`` in time order with ``y_true``, ``y_pred`` and, for classifiers, probabilities;
             rows without outcome or prediction are left out.
         task: of the model.
         metric: a name of the registry for this task.
         value: of the chunk.
         n_rows: labelled rows of the chunk, at least 1.
+        values: what a row is worth by outcome and prediction, for ``business_value``.
 
     Returns:
         The comparison; neighbouring rows stay together, so that autocorrelated errors do not pass for significance.
@@ -71,7 +74,7 @@ def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_
     if (task, metric) not in METRICS or n_rows < 1:
         known = ", ".join(name for own, name in METRICS if own is task)
         raise ValueError(f"got metric {metric!r} and {n_rows} rows; expected one of {known} and at least 1 row")
-    columns = ["y_true", "y_pred", *(["y_pred_proba"] if task is Task.BINARY_CLASSIFICATION else [])]
+    columns = ["y_true", "y_pred", *([] if task is Task.REGRESSION else probability_columns(reference))]
     known_rows = reference[columns].dropna()
     separate = len(known_rows) // n_rows
     if separate < 2 or math.isnan(value):
@@ -79,8 +82,8 @@ def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_
         return Placebo(NAN, NAN, NAN, 0, separate, reason=f"{reason}; expected a number and at least {2 * n_rows} reference rows")
     last = len(known_rows) - n_rows
     starts = np.unique(np.linspace(0, last, min(MOST_BLOCKS, last + 1)).astype("int64"))
-    values = np.array([metric_value(known_rows.iloc[start : start + n_rows], metric) for start in starts])
-    return _compared(values[np.isfinite(values)], value, sign_of(task, metric), separate)
+    found = np.array([metric_value(known_rows.iloc[start : start + n_rows], metric, values) for start in starts])
+    return _compared(found[np.isfinite(found)], value, sign_of(task, metric), separate)
 
 
 def _compared(values: "np.ndarray", value: float, sign: int, separate: int) -> Placebo:
@@ -96,8 +99,8 @@ def _compared(values: "np.ndarray", value: float, sign: int, separate: int) -> P
     return Placebo(float(t.sf(distance, separate - 1)), mean, deviation, len(values), separate, counted)
 
 
-def metric_value(rows: "pd.DataFrame", metric: str) -> float:
-    """Metric of ``(n_rows, ...)`` with ``y_true``, ``y_pred`` and where needed ``y_pred_proba``.
+def metric_value(rows: "pd.DataFrame", metric: str, values: Values | None = None) -> float:
+    """Metric of ``(n_rows, ...)`` with ``y_true``, ``y_pred`` and where needed probabilities; ``business_value`` needs ``values``.
 
     NaN where it is undefined: one class only, nothing predicted or true where the metric divides by it, an outcome of 0
     for ``mape``.
@@ -106,14 +109,19 @@ def metric_value(rows: "pd.DataFrame", metric: str) -> float:
     from sklearn import metrics as sk
 
     truth, predicted = (rows[name].to_numpy(dtype="float64") for name in ("y_true", "y_pred"))
+    probability = probability_of(rows)
+    if probability is not None and probability.ndim == 2:
+        return score(Task.MULTICLASS_CLASSIFICATION, metric, truth, predicted, probability)
+    if metric in (*CELLS, BUSINESS_VALUE):
+        return score(Task.BINARY_CLASSIFICATION, metric, truth, predicted, probability, values)
     if metric in ("roc_auc", "average_precision"):
         scores = rows["y_pred_proba"].to_numpy(dtype="float64")
         rank = {"roc_auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}[metric]
         return float(rank(truth, scores)) if 0 < truth.sum() < len(truth) else NAN
     if metric in ("precision", "recall", "f1", "specificity"):
         name = "recall" if metric == "specificity" else metric
-        score = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}[name]
-        return float(score(truth, predicted, pos_label=0 if metric == "specificity" else 1, zero_division=np.nan))
+        share = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}[name]
+        return float(share(truth, predicted, pos_label=0 if metric == "specificity" else 1, zero_division=np.nan))
     if metric == "mape" and (truth == 0).any():
         return NAN
     plain = {

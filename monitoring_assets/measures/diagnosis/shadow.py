@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from monitoring_assets.measures.limits import design_effect
 from monitoring_assets.measures.number import NAN
+from monitoring_assets.measures.probabilities import probability_columns, probability_of
 from resources.vocabulary import Task
 
 if TYPE_CHECKING:
@@ -107,11 +108,19 @@ def shadow_refit(
 
 
 def _is_labelled(policy: "MonitoredModel", rows: "pd.DataFrame") -> "np.ndarray":
-    return rows[["y_true", _score_name(policy)]].notna().all(axis=1).to_numpy()
+    names = probability_columns(rows) if policy.task is not Task.REGRESSION else ["y_pred"]
+    return rows[["y_true", *names]].notna().all(axis=1).to_numpy()
 
 
-def _score_name(policy: "MonitoredModel") -> str:
-    return "y_pred_proba" if policy.task is Task.BINARY_CLASSIFICATION else "y_pred"
+def _scored(policy: "MonitoredModel", rows: "pd.DataFrame") -> "tuple[np.ndarray, np.ndarray]":
+    """Served scores and outcomes ``(n_rows,)``; of several classes how likely the first choice is, and whether it happened."""
+    truth = rows["y_true"].to_numpy(dtype="float64")
+    probability = None if policy.task is Task.REGRESSION else probability_of(rows)
+    if probability is None:
+        return rows["y_pred"].to_numpy(dtype="float64"), truth
+    if probability.ndim == 2:
+        return probability.max(axis=1), (probability.argmax(axis=1) == truth).astype("float64")
+    return probability, truth
 
 
 @dataclass(frozen=True)
@@ -132,13 +141,13 @@ class _Sides:
         both = pd.concat([before, now], ignore_index=True)
         numbers = both[policy.features.numeric].to_numpy(dtype="float64", na_value=np.nan)
         codes = [pd.factorize(both[name], sort=True)[0].astype("float64") for name in policy.features.categorical]
-        scores = both[_score_name(policy)].to_numpy(dtype="float64")
-        is_binary = policy.task is Task.BINARY_CLASSIFICATION
+        scores, outcomes = _scored(policy, both)
+        is_binary = policy.task is not Task.REGRESSION
         if is_binary:
             clipped = np.clip(scores, 0.005, 0.995)
             scores = np.log(clipped / (1 - clipped))
         inputs = np.column_stack([numbers, *codes, scores])
-        return cls(is_binary, inputs, scores, both["y_true"].to_numpy(dtype="float64"), len(before))
+        return cls(is_binary, inputs, scores, outcomes, len(before))
 
     def losses(self, scores: "np.ndarray", places: "np.ndarray") -> "np.ndarray":
         """Loss of each row of ``places`` under ``scores``."""
