@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.breaches import ALL_FEATURES
-from monitoring_assets.measures.diagnosis.diagnose import LABEL_SHIFT, PLACEBO, REMAPPING, SHADOW_REFIT, UNIT_CHANGE
+from monitoring_assets.measures.diagnosis.diagnose import FAULTY_COLUMNS, LABEL_SHIFT, PLACEBO, REMAPPING, SHADOW_REFIT, UNIT_CHANGE
 from monitoring_assets.measures.lines import ALL
 from monitoring_assets.measures.quality import ROW_COUNT
 from monitoring_assets.measures.registry import sign_of
+from monitoring_assets.measures.trust import SUPPORT_LOSS
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind, Verdict
 
@@ -63,6 +64,11 @@ class _Seen:
         own = self.diagnosis[(self.diagnosis["method"] == PLACEBO) & self.diagnosis["p_value"].notna()]
         return len(own) > 0 and not own["breach"].any()
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether a shadow refit could look for another rule of outcomes and found none."""
+        return bool(self.says("neither")["p_value"].notna().any())
+
     def says(self, word: str) -> "pd.DataFrame":
         """The shadow refit's line where it says ``word``."""
         own = self.diagnosis[self.diagnosis["method"] == SHADOW_REFIT]
@@ -80,9 +86,13 @@ def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
     """Judge one chunk.
 
     Broken data is ``data_fault`` whatever else is seen. Realized performance outweighs the estimate, and an untrusted estimate
-    decides nothing by itself. What kind of harm it is follows from the diagnosis: columns that carry others' signals, and rows
-    unlike the reference's, are ``covariate_harmful``; outcomes of another frequency with predictions as ever are ``label_shift``;
-    a shadow model that learns from the chunk what the reference did not know, on rows like the reference's, is ``concept``. A chunk
+    decides nothing by itself. What kind of harm it is follows from the diagnosis, in this order: columns that carry others' signals or
+    another unit, and columns that moved while outcomes follow from the rest as ever, are ``covariate_harmful``; outcomes of another
+    frequency than the inputs tell, with predictions as ever, are ``label_shift``; harm that a trusted estimate foresaw from inputs that
+    moved is ``covariate_harmful``; a shadow model that learns from the chunk what the
+    reference did not know, on rows like the reference's, is ``concept``; rows unlike the reference's, or inputs that moved
+    where a shadow model has nothing to learn, are ``covariate_harmful``. Where no diagnosis speaks, harm that a trusted estimate sees
+    is ``covariate_harmful``, harm that it does not see is ``concept``. A chunk
     below the minimum size, or without any number on performance that can be trusted, is ``undecided``.
 
     Args:
@@ -123,16 +133,26 @@ def _harmed(seen: _Seen) -> Judgement:
     pointing = seen.diagnosis[seen.diagnosis["breach"]]
     wiring = pointing[pointing["method"].isin([REMAPPING, UNIT_CHANGE])]
     shifted = pointing[pointing["method"] == LABEL_SHIFT]
+    faulty = pointing[pointing["method"] == FAULTY_COLUMNS]
     beyond = pointing[pointing["method"] == PLACEBO]
     harm = [seen.realized_harm, beyond]
     if len(wiring):
         return _judgement(Verdict.COVARIATE_HARMFUL, 0.95, [*harm, wiring, seen.drifted], True, _told(wiring))
+    if len(faulty):
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.85, [*harm, faulty, seen.drifted], True, _told(faulty))
     if len(shifted):
         return _judgement(Verdict.LABEL_SHIFT, 0.8, [*harm, shifted], True, shifted["reason"].iloc[0] + ".")
+    if len(seen.estimated_harm) and len(seen.drifted) and seen.distrust.empty:
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.9, [*harm, seen.estimated_harm, seen.drifted], True)
     if len(seen.says("concept")):
         return _judgement(Verdict.CONCEPT, 0.9, [*harm, seen.says("concept"), seen.distrust], True)
     if len(seen.says("covariate")) and len(seen.drifted):
         return _judgement(Verdict.COVARIATE_HARMFUL, 0.9, [*harm, seen.says("covariate"), seen.drifted], True)
+    if len(seen.drifted) and seen.is_unchanged:
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.8, [*harm, seen.says("neither"), seen.drifted], True)
+    lost = seen.distrust[seen.distrust["method"] == SUPPORT_LOSS]
+    if len(seen.drifted) and len(lost):
+        return _judgement(Verdict.COVARIATE_HARMFUL, 0.8, [*harm, lost, seen.drifted], True)
     is_explained = (len(seen.estimated_harm) and seen.distrust.empty) or (len(seen.drifted) and seen.estimated.empty)
     if is_explained:
         return _judgement(Verdict.COVARIATE_HARMFUL, 0.7, [*harm, seen.estimated_harm, seen.drifted], True)
@@ -166,8 +186,9 @@ def _without_outcomes(seen: _Seen) -> Judgement:
 
 
 def _told(wiring: "pd.DataFrame") -> str:
-    """What to do about the columns: the whole remapping in one sentence, or each column's unit."""
-    whole = wiring[wiring["subject"] == ALL_FEATURES] if (wiring["method"] == REMAPPING).any() else wiring
+    """What to do about the columns: the whole remapping or all that are at fault in one sentence, or each column's unit."""
+    is_whole = wiring["method"].isin([REMAPPING, FAULTY_COLUMNS]).any()
+    whole = wiring[wiring["subject"] == ALL_FEATURES] if is_whole else wiring
     return " ".join(whole["reason"])
 
 

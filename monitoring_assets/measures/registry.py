@@ -186,6 +186,7 @@ EVIDENCE = {
     "placebo": "Chance of so bad a metric in blocks of the reference of the same size.",
     "label_shift": "Whether outcomes are more or less frequent while predictions of equal outcomes are as before.",
     "shadow_refit": "What a model corrected on the chunk gains on rows like the reference's: more than chance means that outcomes follow differently.",
+    "faulty_columns": "Columns that moved while outcomes follow from the other columns as ever: they are at fault.",
     "remapping": "Columns that carry each other's signals.",
     "unit_change": "A column in another unit.",
     "known_event": "A declared event, ranked by how well it explains the onset.",

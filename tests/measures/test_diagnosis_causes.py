@@ -77,6 +77,23 @@ def test_null_twin_predictions_that_changed_given_the_outcome_are_no_label_shift
     assert not any(label_shift(reference, make(rng, 150, moved, other), task).is_shift for _ in range(30))
 
 
+@pytest.mark.parametrize("task", [BINARY, REGRESSION])
+def test_null_twin_outcomes_that_the_predictions_foresaw_are_no_label_shift(task: Task):
+    rng = np.random.default_rng(4)
+
+    def drawn(n: int, centre: float) -> pd.DataFrame:
+        inputs = rng.normal(centre, 1, n)
+        chance = 1 / (1 + np.exp(-inputs))
+        truth = (rng.random(n) < chance) * 1.0 if task is BINARY else inputs + rng.normal(0, 0.3, n)
+        return pd.DataFrame({"y_true": truth, "y_pred": inputs, "y_pred_proba": chance})
+
+    reference = drawn(3000, 0.0)
+    found = [label_shift(reference, drawn(150, 0.6), task) for _ in range(30)]
+    assert np.mean([one.p_value < 0.01 for one in found]) > 0.5
+    assert np.mean([one.unexplained_p_value < 0.01 for one in found]) <= 0.1
+    assert np.mean([one.is_shift for one in found]) <= 0.05
+
+
 def test_null_twin_long_runs_of_one_class_are_no_label_shift():
     rng = np.random.default_rng(3)
     reference, *chunks = (classified(rng, n, 0.0).assign(y_true=runs(rng, n)) for n in (6000, *[300] * 25))

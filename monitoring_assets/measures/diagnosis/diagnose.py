@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.breaches import ALL_FEATURES
-from monitoring_assets.measures.diagnosis.label_shift import label_shift
+from monitoring_assets.measures.diagnosis.faulty import find_faulty_columns
+from monitoring_assets.measures.diagnosis.label_shift import CONDITIONAL_ALARMS, label_shift
 from monitoring_assets.measures.diagnosis.placebo import placebo
 from monitoring_assets.measures.diagnosis.remap import find_remapping
 from monitoring_assets.measures.diagnosis.shadow import shadow_refit
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLACEBO, LABEL_SHIFT, SHADOW_REFIT, REMAPPING, UNIT_CHANGE = "placebo", "label_shift", "shadow_refit", "remapping", "unit_change"
+FAULTY_COLUMNS = "faulty_columns"
 #: A known event that may explain the onset.
 KNOWN_EVENT = "known_event"
 #: Chance of harm this large without a fault above which it is taken for noise.
@@ -63,6 +65,7 @@ def diagnose(
     found: list[dict[str, object]] = []
     if symptoms.metric:
         found += [_placebo(policy, reference, symptoms), _label_shift(policy, reference, rows), _shadow(policy, reference, rows, support)]
+        found += _faulty(policy, reference, rows)
     if symptoms.has_drifted and policy.features.numeric:
         found += _columns(policy, reference, rows)
     chunk = str(rows["chunk"].iloc[0]) if len(rows) else ""
@@ -88,7 +91,8 @@ def _label_shift(policy: MonitoredModel, reference: "pd.DataFrame", rows: "pd.Da
     what = f"share of class {name}" if policy.probabilities else "mean outcome"
     told = (
         f"{what} {found.prior_chunk:.4g} against {found.prior_reference:.4g} in the reference (chance {found.p_value:.2g}); "
-        f"predictions of equal outcomes are {'as' if found.is_shift else 'not as'} before (chance {found.conditional_p_value:.2g})"
+        f"what the predictions do not account for: chance {found.unexplained_p_value:.2g}; predictions of equal outcomes are "
+        f"{'as' if found.conditional_p_value >= CONDITIONAL_ALARMS else 'not as'} before (chance {found.conditional_p_value:.2g})"
     )
     return {
         "method": LABEL_SHIFT, "subject": "outcomes", "value": found.prior_chunk, "effect": found.prior_chunk - found.prior_reference,
@@ -108,6 +112,17 @@ def _shadow(policy: MonitoredModel, reference: "pd.DataFrame", rows: "pd.DataFra
         "effect": found.n_outside / max(found.n_inside + found.n_outside, 1), "p_value": found.p_value, "breach": found.says == "concept",
         "reason": f"{found.says}: {found.reason}" if found.reason else told,
     }  # fmt: skip
+
+
+def _faulty(policy: MonitoredModel, reference: "pd.DataFrame", rows: "pd.DataFrame") -> list[dict[str, object]]:
+    """A line over all features, and one for each column at fault."""
+    found = find_faulty_columns(policy, reference, rows)
+    common = {
+        "method": FAULTY_COLUMNS, "value": found.left, "standard_error": found.standard_error, "effect": found.harm, "n_rows": found.n_rows,
+        "p_value": found.p_value, "breach": bool(found.columns),
+    }  # fmt: skip
+    told = [{**common, "subject": name, "reason": f"{name} moved, and outcomes follow without it as ever"} for name in found.columns]
+    return [*told, {**common, "reason": found.recovery or found.reason}]
 
 
 def _columns(policy: MonitoredModel, reference: "pd.DataFrame", rows: "pd.DataFrame") -> list[dict[str, object]]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PRIOR_ALARMS, CONDITIONAL_ALARMS = 0.01, 0.05
 #: Fewest labelled rows of the chunk, and of a group in which predictions are compared.
 FEWEST_ROWS, FEWEST_OF_GROUP = 50, 10
+#: A reference of fewer rows per row of the chunk does not know how outcomes come and go by themselves.
+FEWEST_PER_ROW = 2
 #: Outcomes of a regression are cut into so many groups of equal size.
 GROUPS = 6
 
@@ -30,7 +32,7 @@ class LabelShift:
     """Whether P(Y) changed and P(prediction | Y) did not.
 
     Attributes:
-        is_shift: ``p_value`` below ``PRIOR_ALARMS`` and ``conditional_p_value`` not below ``CONDITIONAL_ALARMS``.
+        is_shift: ``p_value`` and ``unexplained_p_value`` below ``PRIOR_ALARMS``, ``conditional_p_value`` not below ``CONDITIONAL_ALARMS``.
         prior_reference: share of class 1, of several classes that of the one at ``place``, or mean outcome, in the reference.
         prior_chunk: the same in the chunk.
         p_value: two-sided chance of so different outcomes without a change; NaN where it cannot be told.
@@ -39,6 +41,8 @@ class LabelShift:
         n_rows: labelled rows of the chunk.
         reason: why nothing could be told.
         place: of several classes the one whose share changed most clearly.
+        unexplained_p_value: chance of outcomes that differ so much from what the predictions, calibrated on the reference, say of
+            these rows. Where inputs moved, outcomes move with them, and the predictions know.
     """
 
     is_shift: bool
@@ -49,6 +53,7 @@ class LabelShift:
     n_rows: int
     reason: str = ""
     place: int = 0
+    unexplained_p_value: float = NAN
 
 
 def label_shift(reference: "pd.DataFrame", rows: "pd.DataFrame", task: Task) -> LabelShift:
@@ -71,6 +76,9 @@ def label_shift(reference: "pd.DataFrame", rows: "pd.DataFrame", task: Task) -> 
     if min(len(before), len(now)) < FEWEST_ROWS:
         reason = f"got {len(before)} labelled reference rows and {len(now)} of the chunk; expected at least {FEWEST_ROWS} each"
         return LabelShift(False, NAN, NAN, NAN, NAN, len(now), reason)
+    if len(before) < FEWEST_PER_ROW * len(now):
+        reason = f"got {len(before)} labelled reference rows for {len(now)} of the chunk; expected {FEWEST_PER_ROW} times as many"
+        return LabelShift(False, NAN, NAN, NAN, NAN, len(now), reason)
     if task is Task.MULTICLASS_CLASSIFICATION:
         return _of_classes(before, now, len(scores))
     if task is Task.BINARY_CLASSIFICATION:
@@ -80,23 +88,39 @@ def label_shift(reference: "pd.DataFrame", rows: "pd.DataFrame", task: Task) -> 
         prior = _two_sample(before[:, 0], now[:, 0])
         pairs = _by_outcome(before, now)
     conditional = _conditional(pairs)
-    is_shift = prior < PRIOR_ALARMS and conditional >= CONDITIONAL_ALARMS
-    return LabelShift(is_shift, float(before[:, 0].mean()), float(now[:, 0].mean()), prior, conditional, len(now))
+    unexplained = _unexplained(before, now)
+    is_shift = prior < PRIOR_ALARMS and unexplained < PRIOR_ALARMS and conditional >= CONDITIONAL_ALARMS
+    return LabelShift(
+        is_shift, float(before[:, 0].mean()), float(now[:, 0].mean()), prior, conditional, len(now), unexplained_p_value=unexplained
+    )
+
+
+def _unexplained(before: "np.ndarray", now: "np.ndarray") -> float:
+    """Two-sided p-value of the mean outcome beside that of calibrated predictions."""
+    from scipy.stats import norm
+    from sklearn.isotonic import IsotonicRegression
+
+    calibrated = IsotonicRegression(out_of_bounds="clip").fit(before[:, 1], before[:, 0])
+    usual, own = (side[:, 0] - calibrated.predict(side[:, 1]) for side in (before, now))
+    error = math.sqrt((usual.var() / len(usual) + own.var() / len(own)) * max(design_effect(usual), design_effect(own)))
+    return float(2 * norm.sf(abs(float(own.mean() - usual.mean())) / max(error, 1e-12)))
 
 
 def _of_classes(before: "np.ndarray", now: "np.ndarray", n_classes: int) -> LabelShift:
     """The share of each class, and the probabilities of all classes given the class that happened; corrected for how many there are."""
     import numpy as np
 
-    priors = [_proportions((before[:, 0] == own) * 1.0, (now[:, 0] == own) * 1.0) for own in range(n_classes)]
+    priors = [_proportions((before[:, 0] == one) * 1.0, (now[:, 0] == one) * 1.0) for one in range(n_classes)]
     place, prior = int(np.argmin(priors)), _any_of(priors)
     conditional = _conditional([
-        (before[before[:, 0] == own, 1 + column], now[now[:, 0] == own, 1 + column])
-        for own in range(n_classes) for column in range(n_classes)
+        (before[before[:, 0] == one, 1 + column], now[now[:, 0] == one, 1 + column])
+        for one in range(n_classes) for column in range(n_classes)
     ])  # fmt: skip
-    shares = [float((side[:, 0] == place).mean()) for side in (before, now)]
-    is_shift = prior < PRIOR_ALARMS and conditional >= CONDITIONAL_ALARMS
-    return LabelShift(is_shift, shares[0], shares[1], prior, conditional, len(now), place=place)
+    own = [np.column_stack([side[:, 0] == place, side[:, 1 + place]]).astype("float64") for side in (before, now)]
+    unexplained = _unexplained(own[0], own[1])
+    is_shift = prior < PRIOR_ALARMS and unexplained < PRIOR_ALARMS and conditional >= CONDITIONAL_ALARMS
+    shares = [float(side[:, 0].mean()) for side in own]
+    return LabelShift(is_shift, shares[0], shares[1], prior, conditional, len(now), place=place, unexplained_p_value=unexplained)
 
 
 def _conditional(pairs: "list[tuple[np.ndarray, np.ndarray]]") -> float:
