@@ -114,12 +114,38 @@ class _Direct:
         plots.history(self.lake, self.policy, self.chunks[-1], plots.DRIFT)
 
     def estimated_performance(self) -> None:
-        """CBPE, and its picture."""
-        from monitoring_assets import plots
+        """CBPE with its assumptions, and its picture."""
+        from monitoring_assets import plots, trust
+        from monitoring_assets.measures.lines import joined
+        from monitoring_assets.measuring import measure_chunks, sound_rows
         from resources.vocabulary import Stage
 
-        self._measure(Stage.ESTIMATED_PERFORMANCE, ["estimated"])
+        rows = sound_rows(self.lake, self.policy, self.chunks)
+        estimated = measure_chunks(self.lake, self.policy, self.base, ["estimated"], rows)
+        self._store(Stage.ESTIMATED_PERFORMANCE, joined([estimated, trust.assumption_lines(self.lake, self.policy, self.base, rows)]))
         plots.history(self.lake, self.policy, self.chunks[-1], plots.PERFORMANCE)
+
+    def model_uncertainty(self) -> None:
+        """Entropy, margin and conformal sets, and their picture."""
+        from monitoring_assets import plots, self_watch
+        from monitoring_assets.measuring import sound_rows
+        from monitoring_assets.reference_pieces import UNCERTAINTY
+        from resources.vocabulary import Stage
+
+        rows = sound_rows(self.lake, self.policy, self.chunks)
+        self._store(
+            Stage.MODEL_UNCERTAINTY, self_watch.measured(self.lake, self.policy, self.base, rows, UNCERTAINTY, self_watch.uncertainty_lines)
+        )
+        plots.history(self.lake, self.policy, self.chunks[-1], plots.UNCERTAINTY)
+
+    def diagnosis(self) -> None:
+        """Feature attributions of every chunk, evidence on those that drifted, and their picture."""
+        from monitoring_assets import diagnosis, plots
+        from resources.vocabulary import Stage
+
+        rows = diagnosis.labelled_rows(self.lake, self.policy, self.chunks)
+        self._store(Stage.DIAGNOSIS, diagnosis.diagnosis_lines(self.lake, self.policy, self.base, rows))
+        plots.history(self.lake, self.policy, self.chunks[-1], plots.ATTRIBUTIONS)
 
     def verdict(self) -> None:
         """Judge every chunk."""
@@ -138,12 +164,6 @@ class _Direct:
 
         cadence = self.policy.cadence
         return read_log(self.policy, self.base, cadence.start(self.chunks[0]), cadence.end(self.chunks[-1]), undated=undated).accepted
-
-    def _measure(self, stage: object, components: Sequence[str]) -> None:
-        from monitoring_assets.measuring import measure_chunks, sound_rows
-
-        rows = sound_rows(self.lake, self.policy, self.chunks)
-        self._store(stage, measure_chunks(self.lake, self.policy, self.base, components, rows))
 
     def _store(self, stage: object, long: object) -> None:
         from monitoring_assets import measurements

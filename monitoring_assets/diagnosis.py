@@ -177,16 +177,20 @@ def labelled_rows(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> 
     return joint.sort_values("time", kind="stable", ignore_index=True)
 
 
+def diagnosis_lines(lake: Lake, policy: MonitoredModel, base: Path, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Attributions of every chunk of ``rows``, from ``labelled_rows``, and evidence on those chunks that drifted or hurt."""
+    attributions = self_watch.measured(lake, policy, base, rows, SURROGATE, _attribution_lines)
+    seen = measurements.read(lake, policy, sorted(rows["chunk"].unique())) if len(rows) else lines_of([])
+    return joined([attributions, _evidence(lake, policy, base, rows, seen, served_versions(rows).to_dict())])
+
+
 def build_diagnosis(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """Attributions of every chunk, and evidence on those that drifted or hurt."""
 
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
         rows = labelled_rows(lake, policy, chunks)
-        versions = served_versions(rows)
-        seen = measurements.read(lake, policy, chunks)
-        attributions = self_watch.measured(lake, policy, base, rows, SURROGATE, _attribution_lines)
-        long = joined([attributions, _evidence(lake, policy, base, rows, seen, versions)])
-        version = measurements.store(lake, policy, Stage.DIAGNOSIS, chunks, long, now(policy, lake), versions)
+        long = diagnosis_lines(lake, policy, base, rows)
+        version = measurements.store(lake, policy, Stage.DIAGNOSIS, chunks, long, now(policy, lake), served_versions(rows))
         groups = dict(list(long.groupby("chunk")))
         reports = {chunk: _report(groups.get(chunk, long.iloc[:0])) for chunk in chunks}
         return StageReport(reports, version, {"attributions over time": plots.history(lake, policy, chunks[-1], plots.ATTRIBUTIONS)})
