@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, metrics, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -255,6 +255,31 @@ def rollback(
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from error
     console.print(f"{model}: version {before} served, version {after} serves now")
+
+
+@app.command()
+def metrics(
+    port: Annotated[int, typer.Option(help="Port of the endpoint.")] = 9464,
+    host: Annotated[str, typer.Option(help="Address of the endpoint.")] = "127.0.0.1",
+    home: Annotated[Path | None, typer.Option(help="Folder of the lake, such as an example's; PLUMBLINE_HOME if absent.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also segments, and measurements that decide nothing.")] = False,
+) -> None:
+    """Serve the newest numbers of every model to Prometheus, until interrupted."""
+    _quiet()
+    from plumbline.metrics import serve
+
+    models = home / "models" if home is not None and (home / "models").is_dir() else None
+    settings = Settings.of(home, models) if home is not None else Settings.from_environment()
+    try:
+        served = serve(settings, port, host, is_full=every)
+    except OSError as error:
+        console.print(f"[red]got port {port} of {host}, which cannot be used ({error}); choose another with --port[/red]", soft_wrap=True)
+        raise typer.Exit(1) from error
+    console.print(f"metrics of {settings.lake_root} on http://{host}:{served.port}/metrics", soft_wrap=True)
+    try:
+        served.thread.join()
+    except KeyboardInterrupt:
+        served.close()
 
 
 @app.command()

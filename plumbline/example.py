@@ -96,6 +96,11 @@ class Seen:
         made = records[0].asset_materialization if records else None
         return {name: value.value for name, value in made.metadata.items()} if made else {}
 
+    def runs(self, model: str, purpose: str) -> list[dg.DagsterRun]:
+        """Runs of one of a model's jobs, oldest first, with their tags."""
+        asked = dg.RunsFilter(job_name=job_name(self.policies[model], purpose))
+        return list(reversed(self.instance.get_runs(asked)))
+
     def run_again(self, model: str, chunk: str) -> None:
         """Monitor ``chunk`` once more, as a person would from the UI."""
         self.driver.run_job("monitoring", job_name(self.policies[model], "monitor"), chunk)
