@@ -138,7 +138,7 @@ def chunk_page(
         performance_pictures=_performance_pictures(past),
         evidence=[line for line in lines if line.kind == Kind.DIAGNOSIS],
         trust=first_rows([line for line in lines if line.kind == Kind.ESTIMATE_TRUST]),
-        watched=first_rows([line for line in lines if line.kind in (Kind.UNCERTAINTY, Kind.BUSINESS_KPI)]),
+        watched=first_rows([line for line in lines if line.kind in (Kind.UNCERTAINTY, Kind.PREDICTION_DRIFT, Kind.BUSINESS_KPI)]),
         leaning=first_rows([line for line in lines if line.kind == Kind.ATTRIBUTION_DRIFT]),
         quality=first_rows([line for line in quality if line.segment == ALL]),
     )  # fmt: skip

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 #: Names of the pieces; each is a component of ``reference_profiles``.
 SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR = "support", "calibration", "uncertainty", "kpis", "surrogate", "estimator"
-NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR)
+PREDICTIONS = "predictions"
+NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR, PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
     """
     from monitoring_assets.measures import adaptive, kpi, trust, uncertainty
     from monitoring_assets.measures.diagnosis.attribution import fit_attribution
+    from monitoring_assets.measures.prediction_drift import fit_predictions
     from monitoring_assets.measures.probabilities import probability_of
 
     rows, held_out = (own.sort_values("time", kind="stable").reset_index(drop=True) for own in (rows, held_out))
@@ -59,6 +61,9 @@ def fit_pieces(policy: MonitoredModel, rows: "pd.DataFrame", held_out: "pd.DataF
             found[ESTIMATOR] = Piece(adaptive.fit(policy.estimator, policy, held_out).as_plain())
         found[UNCERTAINTY] = Piece(uncertainty.fit_uncertainty(policy, held_out).as_plain())
     served = rows.dropna(subset=policy.predictions)
+    if policy.cadence.keys(served["time"]).nunique() >= policy.reference.minimum_chunks:
+        predictions = fit_predictions(policy, served, usual)
+        found[PREDICTIONS] = Piece(predictions.as_plain(), predictions.arrays())
     if len(served):
         found[SURROGATE] = Piece(fit_attribution(policy, served, usual).as_plain())
     if policy.kpi:

@@ -4,21 +4,24 @@ Belongs here: the assets of a model's uncertainty and of business KPIs, and thei
 Reads: ``prediction_log``, ``reference_profiles``. Writes: ``measurements``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from monitoring_assets import measurements, plots, reference
+from monitoring_assets.measures.kpi import KPI
 from monitoring_assets.measures.lines import joined
+from monitoring_assets.measures.uncertainty import SUBJECT
 from monitoring_assets.measuring import served_versions, sound_rows
-from monitoring_assets.reference_pieces import KPIS, UNCERTAINTY, Piece
+from monitoring_assets.reference_pieces import KPIS, PREDICTIONS, UNCERTAINTY, Piece
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from resources.clock import now
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.vocabulary import Check, Stage
+from resources.vocabulary import Check, Kind, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +34,12 @@ def uncertainty_lines(policy: MonitoredModel, piece: Piece, rows: "pd.DataFrame"
     from monitoring_assets.measures.uncertainty import FittedUncertainty, measure_uncertainty
 
     return measure_uncertainty(policy, FittedUncertainty.from_plain(piece.plain), rows)
+
+
+def _prediction_lines(policy: MonitoredModel, piece: Piece, rows: "pd.DataFrame") -> "pd.DataFrame":
+    from monitoring_assets.measures.prediction_drift import FittedPredictions, prediction_lines
+
+    return prediction_lines(policy, FittedPredictions.from_plain(dict(piece.plain), piece.arrays), rows)
 
 
 def _kpi_lines(policy: MonitoredModel, piece: Piece, rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -55,7 +64,7 @@ def check_of(name: Check, own: "pd.DataFrame", what: str) -> CheckReport:
     """The check of one chunk: breaches with value and limits, all numbers as metadata."""
     broken = own[own["breach"] & own["is_deciding"]]
     said = [
-        f"{row.method if row.method != 'kpi' else row.subject} {row.value:.4g} (limits {row.lower_limit:.4g} to {row.upper_limit:.4g}, n = {row.n_rows})"
+        f"{_name(row.method, row.subject)} {row.value:.4g} (limits {row.lower_limit:.4g} to {row.upper_limit:.4g}, n = {row.n_rows})"
         for row in broken.itertuples()
     ]
     text = (
@@ -67,48 +76,61 @@ def check_of(name: Check, own: "pd.DataFrame", what: str) -> CheckReport:
 
 
 def numbers_of(own: "pd.DataFrame") -> dict[str, float]:
-    """Every number of a chunk's lines by method, or by subject for KPIs; the UI plots them over time."""
-    return {(row.method if row.method != "kpi" else row.subject): float(row.value) for row in own.itertuples() if row.value == row.value}
+    """Every number of a chunk's lines by its name; the UI plots them over time."""
+    return {_name(row.method, row.subject): float(row.value) for row in own.itertuples() if row.value == row.value}
+
+
+def _name(method: str, subject: str) -> str:
+    """What a number is called in the UI: a KPI by its own name, what is said of all predictions by the method."""
+    return subject if method == KPI else method if subject == SUBJECT else f"{method} of {subject}"
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """One thing an asset measures of every chunk: the piece it is measured against, and the check that shows it."""
+
+    piece: str
+    measure: Measure
+    check: Check
+    kind: Kind
+    what: str
 
 
 def _build(
-    policy: MonitoredModel,
-    base: Path,
-    stage: Stage,
-    check: Check,
-    piece: str,
-    measure: Measure,
-    what: str,
-    description: str,
-    picture: plots.Picture,
+    policy: MonitoredModel, base: Path, stage: Stage, watched: Sequence[_Watched], picture: plots.Picture, description: str
 ) -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, lake: Lake, chunks: list[str]) -> StageReport:
         rows = sound_rows(lake, policy, chunks)
-        long = measured(lake, policy, base, rows, piece, measure)
+        long = joined([measured(lake, policy, base, rows, one.piece, one.measure) for one in watched])
         version = measurements.store(lake, policy, stage, chunks, long, now(policy, lake), served_versions(rows))
         groups, reports = dict(list(long.groupby("chunk"))), {}
         for chunk in chunks:
             own = groups.get(chunk, long.iloc[:0])
-            reports[chunk] = ChunkReport(numbers_of(own), [check_of(check, own, what)])
+            checks = [check_of(one.check, own[own["kind"] == one.kind], one.what) for one in watched]
+            reports[chunk] = ChunkReport(numbers_of(own), checks)
         return StageReport(reports, version, {"over time": plots.history(lake, policy, chunks[-1], picture)})
 
     return build_chunk_asset(
-        policy, stage, body, deps=[Stage.DATA_QUALITY, Stage.REFERENCE_PROFILE], checks={check: False}, kinds={"deltalake"},
-        description=description,
+        policy, stage, body, deps=[Stage.DATA_QUALITY, Stage.REFERENCE_PROFILE], checks={one.check: False for one in watched},
+        kinds={"deltalake"}, description=description,
     )  # fmt: skip
 
 
 def build_model_uncertainty(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
-    """Entropy, margin and conformal sets of the predictions, before outcomes arrive."""
+    """Entropy, margin and conformal sets of the predictions, and how they spread, before outcomes arrive."""
+    watched = [
+        _Watched(UNCERTAINTY, uncertainty_lines, Check.UNCERTAINTY, Kind.UNCERTAINTY, "uncertainty of the model"),
+        _Watched(PREDICTIONS, _prediction_lines, Check.PREDICTION_DRIFT, Kind.PREDICTION_DRIFT, "spread of the predictions"),
+    ]
     return _build(
-        policy, base, Stage.MODEL_UNCERTAINTY, Check.UNCERTAINTY, UNCERTAINTY, uncertainty_lines, "uncertainty of the model",
-        "How sure the model is of itself: a shift of confidence alone shows here and nowhere else.", plots.UNCERTAINTY,
+        policy, base, Stage.MODEL_UNCERTAINTY, watched, plots.UNCERTAINTY,
+        "How sure the model is of itself, and how its predictions spread: a shift of confidence alone shows here and nowhere else.",
     )  # fmt: skip
 
 
 def build_business_kpi(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """The declared KPIs, beside drift and performance."""
     return _build(
-        policy, base, Stage.BUSINESS_KPI, Check.BUSINESS_KPI, KPIS, _kpi_lines, "business KPIs",
-        "What the predictions mean for the business: the declared KPIs, with limits from the reference.", plots.KPIS,
+        policy, base, Stage.BUSINESS_KPI, [_Watched(KPIS, _kpi_lines, Check.BUSINESS_KPI, Kind.BUSINESS_KPI, "business KPIs")], plots.KPIS,
+        "What the predictions mean for the business: the declared KPIs, with limits from the reference.",
     )  # fmt: skip

@@ -55,6 +55,7 @@ PROMISES = {
     Check.STUCK_SENSORS: "No feature repeats one value for longer than declared, unless it did so in the reference.",
     Check.SANITY_RULES: "No declared constraint on inputs and predictions is broken on more rows than declared.",
     Check.UNCERTAINTY: "The model is about as sure of itself as on the reference.",
+    Check.PREDICTION_DRIFT: "Predictions spread as they did on the reference.",
     Check.CALIBRATION: "The model's confidence is as deserved as on the reference, once outcomes have arrived.",
     Check.BUSINESS_KPI: "The declared business KPIs are what they are without a fault.",
     Check.ATTRIBUTION: "The predictions lean on the same features as on the reference.",

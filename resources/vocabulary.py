@@ -57,6 +57,7 @@ class Check(StrEnum):
     REALIZED_PERFORMANCE = "realized_performance_within_limits"
     LOSS_SEQUENCE = "loss_sequence"
     UNCERTAINTY = "model_uncertainty_within_limits"
+    PREDICTION_DRIFT = "prediction_drift"
     CALIBRATION = "model_calibration_within_limits"
     BUSINESS_KPI = "business_kpi_within_limits"
     ATTRIBUTION = "feature_attribution_within_limits"
@@ -76,6 +77,7 @@ class Kind(StrEnum):
     LOSS_SEQUENCE = "loss_sequence"
     #: Realized performance per device, site, category or season.
     SEGMENT_PERFORMANCE = "segment_performance"
+    PREDICTION_DRIFT = "prediction_drift"
     #: How sure the model is of itself, and whether that is deserved.
     UNCERTAINTY = "uncertainty"
     #: Whether the assumptions of the estimate hold.

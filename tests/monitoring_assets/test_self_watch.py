@@ -77,6 +77,13 @@ def test_confidence_that_is_not_deserved_is_seen_once_outcomes_arrive(surer, qui
     assert {"brier", "calibration_error", "set_coverage"} <= set(surer[1]["method"])
 
 
+def test_predictions_that_spread_otherwise_are_seen_and_their_twin_is_not(surer, quiet):
+    for (_, lines, _), is_found in ((surer, True), (quiet, False)):
+        own = lines[lines["kind"] == Kind.PREDICTION_DRIFT]
+        assert set(own["subject"]) == {"y_pred_proba"}
+        assert own["breach"].any() == is_found
+
+
 def test_each_line_is_written_once_although_two_stages_measure_confidence(surer):
     lines = surer[1][surer[1]["kind"] == Kind.UNCERTAINTY]
     assert not lines.duplicated(["method", "subject"]).any()
