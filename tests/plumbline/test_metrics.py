@@ -47,6 +47,7 @@ def measured(chunk, entropy, drift):
         line(chunk, Kind.UNIVARIATE_DRIFT, "wasserstein", "rms", drift, lower_limit=float("nan"), upper_limit=0.5, breach=drift > 0.5),
         line(chunk, Kind.UNIVARIATE_DRIFT, "wasserstein", "load", 0.1, lower_limit=float("nan"), upper_limit=0.5),
         line(chunk, Kind.UNIVARIATE_DRIFT, "wasserstein", "rms", 0.7, segment="north", is_deciding=False),
+        line(chunk, Kind.PREDICTION_DRIFT, "wasserstein", "y_pred_proba", 0.1, lower_limit=float("nan"), upper_limit=0.5),
         line(chunk, Kind.ATTRIBUTION_DRIFT, "share", "rms", 0.6),
         line(chunk, Kind.BUSINESS_KPI, "kpi", "downtime_cost", 40_000.0, upper_limit=90_000.0),
     ]
