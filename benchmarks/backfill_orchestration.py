@@ -58,6 +58,8 @@ class _Direct:
             "data_quality",
             "drift_report",
             "estimated_performance",
+            "model_uncertainty",
+            "diagnosis",
             "verdict",
             "report",
         ):
