@@ -66,7 +66,7 @@ def _evidence(
         version = str(versions[str(chunk)])
         if version not in references:
             references[version] = reference.reference_rows(lake, policy, base, version).sort_values("time", kind="stable")
-        piece = reference.pieces_of(lake, policy, base, version).get(SUPPORT)
+        piece = reference.pieces_of(lake, policy, base, version, SUPPORT).get(SUPPORT)
         support = support_from_plain(dict(piece.plain), piece.arrays) if piece else None
         found.append(diagnose(policy, references[version], own, symptoms, support))
         found.append(_events(lake, policy, str(chunk), references[version], symptoms))
@@ -116,13 +116,13 @@ def _onset(lake: Lake, policy: MonitoredModel, chunk: str, reference_rows: "pd.D
     return moment.to_pydatetime()
 
 
-def suspects_of(policy: MonitoredModel, lake: Lake, own: "pd.DataFrame") -> list[str]:
+def suspects_of(policy: MonitoredModel, own: "pd.DataFrame", importance: Mapping[str, float]) -> list[str]:
     """Likely causes of what one chunk shows, the best first, in words: remapped columns, known events, then features.
 
     Args:
         policy: the declaration.
-        lake: where importances of the serving version are; without any, what the predictions leaned on in the reference weighs.
         own: rows of ``measurements`` of the chunk.
+        importance: weight of features in the model; without any, what the predictions leaned on in the reference weighs.
     """
     from monitoring_assets.measures.diagnosis.likely_cause import rank_features
 
@@ -132,7 +132,7 @@ def suspects_of(policy: MonitoredModel, lake: Lake, own: "pd.DataFrame") -> list
     drift = own[(own["kind"] == Kind.UNIVARIATE_DRIFT) & own["is_deciding"] & (own["segment"] == ALL)]
     share = (drift["value"] / drift["upper_limit"].where(drift["upper_limit"] > 0)).groupby(drift["subject"]).max()
     shares = own[(own["kind"] == Kind.ATTRIBUTION_DRIFT) & (own["method"] == SHARE) & own["value"].notna()].set_index("subject")
-    importance = measurements.importance_of(policy, lake, own) or (shares["value"] - shares["effect"]).to_dict()
+    importance = importance or (shares["value"] - shares["effect"]).to_dict()
     drifted = set(drift.loc[drift["breach"], "subject"])
     ranked = rank_features(share.to_dict(), importance, shares["effect"].to_dict())
     features = [

@@ -3,7 +3,7 @@
 Reads and writes: ``measurements``. Reads: ``feature_importances``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -60,12 +60,18 @@ def faulted(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> set[st
     return set(rows.loc[rows["breach"] & rows["is_deciding"].fillna(True).astype(bool) & (rows["kind"] == Kind.DATA_QUALITY), "chunk"])
 
 
-def importance_of(policy: MonitoredModel, lake: Lake, own: "pd.DataFrame") -> Mapping[str, float]:
-    """Importance of features: as declared, else of the version that served the chunk; empty where neither is known."""
-    if policy.importance:
-        return policy.importance
-    versions = own["model_version"].dropna().unique()
-    rows = (
-        lake.read(policy.model, FEATURE_IMPORTANCES, {"model_version": [str(version) for version in versions]}) if len(versions) else None
-    )
-    return {} if rows is None else {str(row.feature): float(row.importance) for row in rows.itertuples()}
+def importances(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame") -> Callable[["pd.DataFrame"], Mapping[str, float]]:
+    """Importance of features by measurements of a chunk: as declared, else of the version that served it; empty where neither is known.
+
+    The importances of every version in ``rows`` are read once.
+    """
+    versions = [] if policy.importance else sorted(map(str, rows["model_version"].dropna().unique()))
+    known = lake.read(policy.model, FEATURE_IMPORTANCES, {"model_version": versions}) if versions else None
+
+    def of(own: "pd.DataFrame") -> Mapping[str, float]:
+        if known is None:
+            return policy.importance
+        served = known[known["model_version"].isin(own["model_version"].dropna().unique())]
+        return {str(row.feature): float(row.importance) for row in served.itertuples()}
+
+    return of

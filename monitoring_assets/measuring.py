@@ -40,7 +40,7 @@ def measure_chunks(lake: Lake, policy: MonitoredModel, base: Path, components: S
     for version, own in rows.groupby(rows["chunk"].map(served_versions(rows))):
         for name in components:
             if name == "estimated" and policy.estimator not in nanny.ESTIMATORS:
-                piece = reference.pieces_of(lake, policy, base, str(version)).get(ESTIMATOR)
+                piece = reference.pieces_of(lake, policy, base, str(version), ESTIMATOR).get(ESTIMATOR)
                 frames += [adaptive.estimate(adaptive.FittedEstimator.from_plain(piece.plain), policy, own)] if piece else []
                 continue
             fitted = reference.component(lake, policy, base, str(version), name)

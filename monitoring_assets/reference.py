@@ -100,7 +100,7 @@ def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) ->
         fitted[component] = fresh
     pieces = fit_pieces(policy, rows, held_out)
     if stored_before is not None:
-        pieces = reference_pieces.with_limits(policy, pieces, reference_pieces.pieces_from(stored_before))
+        pieces = reference_pieces.with_limits(policy, pieces, reference_pieces.pieces_from(stored_before, {reference_pieces.ESTIMATOR}))
     profile = Profile(drift, fitted, _fit_detectors(policy, held_out), pieces)
     _store(lake, policy, version, profile)
     return profile
@@ -153,20 +153,19 @@ def _stored(lake: Lake, policy: MonitoredModel, version: str) -> "pd.DataFrame":
     return lake.read(policy.model, tables.REFERENCE_PROFILES, {"reference_version": version})
 
 
-def pieces_of(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> "Mapping[str, Piece]":
-    """Pieces of ``version`` by name; everything is fitted and stored first if nobody has."""
+def pieces_of(lake: Lake, policy: MonitoredModel, base: Path, version: str, *names: str) -> "Mapping[str, Piece]":
+    """Those of the pieces ``names`` that ``version`` has; everything is fitted and stored first if nobody has."""
     stored = _fitted(lake, policy, version)
-    return reference_pieces.pieces_from(stored) if len(stored) else fit_profile(lake, policy, base, version).pieces
+    return reference_pieces.pieces_from(stored, names) if len(stored) else fit_profile(lake, policy, base, version).pieces
 
 
-def realized_spread(lake: Lake, policy: MonitoredModel, base: Path, version: str, metric: str) -> float:
-    """Standard deviation of the realized ``metric`` over the reference chunks of ``version``; 0 where it was not fitted."""
+def realized_spreads(lake: Lake, policy: MonitoredModel, base: Path, version: str) -> dict[str, float]:
+    """Standard deviation of each realized metric over the reference chunks of ``version``; none where it could not be fitted."""
     stored = _fitted(lake, policy, version)
     if stored.empty:
         fit_profile(lake, policy, base, version)
         stored = _fitted(lake, policy, version)
-    pair = _stored_limits(stored, "realized").get(("realized", metric))
-    return pair.spread if pair else 0.0
+    return {metric: pair.spread for (_, metric), pair in _stored_limits(stored, "realized").items()}
 
 
 def component(lake: Lake, policy: MonitoredModel, base: Path, version: str, name: str) -> "Fitted | None":

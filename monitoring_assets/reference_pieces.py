@@ -4,7 +4,7 @@ Belongs here: which pieces there are and how each is fitted and stored. Does not
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,9 +91,9 @@ def rows_of(version: str, pieces: Mapping[str, Piece], n_rows: int, n_chunks: in
     ]
 
 
-def pieces_from(stored: "pd.DataFrame") -> dict[str, Piece]:
-    """What ``rows_of`` gave, from stored rows of one version."""
+def pieces_from(stored: "pd.DataFrame", names: Collection[str] = NAMES) -> dict[str, Piece]:
+    """Those of ``names`` that ``rows_of`` gave, from stored rows of one version; others are not decoded, and some are large."""
     from monitoring_assets.measures.multivariate import load
 
-    own = stored[stored["component"].isin(NAMES)]
+    own = stored[stored["component"].isin(names)]
     return {str(row.component): Piece(json.loads(row.limits), load(bytes(row.state)) if row.state else {}) for row in own.itertuples()}

@@ -53,10 +53,11 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
         one.chunk: shapes_of(policy, _profile(settings, policy, lake, profiles, one.version), one)
         for one in sound_chunks(lake, policy, chunks)
     }
+    importance_of = measurements.importances(policy, lake, history)
     for chunk in chunks:
         own = history[history["chunk"] == chunk]
         recent = history[(history["chunk"] <= chunk) & (history["chunk"] >= policy.cadence.shift(chunk, -LOOK_BACK))]
-        weights, company = measurements.importance_of(policy, lake, own), _correlation(policy, recent)
+        weights, company = importance_of(own), _correlation(policy, recent)
         heading = _heading(policy, chunk, own, verdicts, profiles)
         files[chunk] = folder / f"{chunk}.html"
         files[chunk].write_text(
@@ -222,7 +223,7 @@ def build_report(policy: MonitoredModel, settings: Settings) -> dg.AssetsDefinit
                 "drifted_features": int(drifted["subject"].nunique()),
             }
             if chunk == chunks[-1]:
-                table = ranked(own, measurements.importance_of(policy, lake, own), company)
+                table = ranked(own, measurements.importances(policy, lake, own)(own), company)
                 metadata["ranking"] = dg.MetadataValue.md(_ranking(table)) if len(table) else "nothing measured"
             reports[chunk] = ChunkReport(metadata)
         return StageReport(reports, f"{policy.model}/report@{lake.data_version(policy.model, tables.MEASUREMENTS)}")

@@ -54,7 +54,7 @@ def measured(lake: Lake, policy: MonitoredModel, base: Path, rows: "pd.DataFrame
     parts = []
     ordered = rows.sort_values("time", kind="stable")
     for version, own in ordered.groupby(ordered["chunk"].map(served_versions(rows))) if len(rows) else ():
-        pieces = reference.pieces_of(lake, policy, base, str(version))
+        pieces = reference.pieces_of(lake, policy, base, str(version), name)
         if name in pieces:
             parts.append(measure(policy, pieces[name], own))
     return joined(parts)

@@ -34,7 +34,7 @@ def assumption_lines(lake: Lake, policy: MonitoredModel, base: Path, rows: "pd.D
 
     lines: list[dict[str, object]] = []
     for version, own in rows.groupby(rows["chunk"].map(served_versions(rows))) if len(rows) else ():
-        pieces = reference.pieces_of(lake, policy, base, str(version))
+        pieces = reference.pieces_of(lake, policy, base, str(version), SUPPORT, CALIBRATION)
         support = trust.support_from_plain(dict(pieces[SUPPORT].plain), pieces[SUPPORT].arrays) if SUPPORT in pieces else None
         for chunk, chunk_rows in own.groupby("chunk"):
             common = {"chunk": chunk, "kind": str(Kind.ESTIMATE_TRUST), "subject": "estimate"}
@@ -79,12 +79,13 @@ def reconciliation_lines(
     known = measurements.read(lake, policy, sorted({*[chunk for chunk in labelled if chunk < chunks[0]][-_LOOK_BACK:], *chunks}))
     known = known[~((known["stage"] == str(Stage.REALIZED_PERFORMANCE)) & known["chunk"].isin(chunks))]
     known = pd.concat([known, realized.assign(model_version=realized["chunk"].map(versions))], ignore_index=True)
+    spreads = {version: reference.realized_spreads(lake, policy, base, version) for version in {str(one) for one in versions}}
     lines = []
     for metric in policy.metrics:
         pairs = _pairs(known, metric)
         for chunk in sorted(set(pairs["chunk"]) & set(chunks)):
             own = pairs[(pairs["chunk"] <= chunk) & (pairs["model_version"] == versions[chunk])].tail(trust.WINDOW)
-            lines.append(_line(lake, policy, base, chunk, str(versions[chunk]), metric, own))
+            lines.append(_line(policy, chunk, metric, own, spreads[str(versions[chunk])].get(metric, 0.0)))
     return lines_of(lines)
 
 
@@ -117,12 +118,9 @@ def _pairs(known: "pd.DataFrame", metric: str) -> "pd.DataFrame":
     return both.sort_values("chunk", kind="stable")
 
 
-def _line(
-    lake: Lake, policy: MonitoredModel, base: Path, chunk: str, version: str, metric: str, pairs: "pd.DataFrame"
-) -> dict[str, object]:
+def _line(policy: MonitoredModel, chunk: str, metric: str, pairs: "pd.DataFrame", spread: float) -> dict[str, object]:
     from monitoring_assets.measures import trust
 
-    spread = reference.realized_spread(lake, policy, base, version, metric)
     found = trust.reconcile(pairs["value_estimated"].tolist(), pairs["value"].tolist(), spread, pairs["standard_error"].tolist())
     told = (
         f"over the last {found.n_chunks} labelled chunks the estimate of {metric} was off by {found.bias:+.3g} on average "

@@ -46,8 +46,10 @@ def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) ->
     served = rows.dropna(subset=["model_version"]).groupby("chunk")["model_version"].last()
     agreement = trust.known_agreement(lake, policy, chunks, served.to_dict())
     groups = dict(list(pd.concat([rows, agreement]).groupby("chunk"))) if len(agreement) else dict(list(rows.groupby("chunk")))
-    judgements = {chunk: judge(policy, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
-    suspects = {chunk: diagnosis.suspects_of(policy, lake, groups.get(chunk, rows.iloc[:0])) for chunk in chunks}
+    importance_of = measurements.importances(policy, lake, rows)
+    seen = {chunk: groups.get(chunk, rows.iloc[:0]) for chunk in chunks}
+    judgements = {chunk: judge(policy, own) for chunk, own in seen.items()}
+    suspects = {chunk: diagnosis.suspects_of(policy, own, importance_of(own)) for chunk, own in seen.items()}
     unmeasured = [chunk for chunk in chunks if chunk not in served.index]
     versions = served_versions(lake.read(policy.model, tables.prediction_log(policy), {"chunk": unmeasured})) if unmeasured else {}
     serving = serving_version(lake, policy) or EXTERNAL
