@@ -26,6 +26,7 @@ from resources.policy import MonitoredModel
 from resources.rollout_log import events
 from resources.settings import Settings
 from resources.vocabulary import EXTERNAL, Action, Event, Kind, Stage, Verdict
+from training_assets import ledger
 
 if TYPE_CHECKING:
     import threading
@@ -182,7 +183,7 @@ def _decisions(lake: Lake, policy: MonitoredModel, decided: Decided) -> dict[tup
     if version != decided.version:
         chunks = lake.partitions(policy.model, tables.DECISIONS, "chunk")
         unread = [chunk for chunk in chunks if chunk not in decided.by_chunk or chunk == max(decided.by_chunk)]
-        for row in lake.read(policy.model, tables.DECISIONS, {"chunk": unread}).itertuples():
+        for row in ledger.settled(lake.read(policy.model, tables.DECISIONS, {"chunk": unread})).itertuples():
             decided.by_chunk[str(row.chunk)] = str(row.action), str(row.clause)
         decided.version = version
     newest = max(decided.by_chunk, default="")

@@ -8,6 +8,7 @@ from resources.catalogue import load_catalogue
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
 from resources.settings import Settings
+from training_assets.ledger import read_ledger
 
 
 def find_policy(settings: Settings, model: str) -> MonitoredModel:
@@ -26,7 +27,7 @@ def read_status(settings: Settings) -> list[dict[str, Any]]:
     for declaration in load_catalogue(settings.models):
         policy = declaration.policy
         verdict = lake.read(policy.model, tables.VERDICTS).sort_values("chunk").tail(1).to_dict("records")
-        decision = lake.read(policy.model, tables.DECISIONS).sort_values("chunk").tail(1).to_dict("records")
+        decision = read_ledger(policy, lake).tail(1).to_dict("records")
         newest, made = (verdict or [{}])[0], (decision or [{}])[0]
         rows.append({
             "model": policy.model,

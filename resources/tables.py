@@ -133,20 +133,38 @@ VERDICTS = Table(
     "verdicts",
     {
         "chunk": "string", "verdict": "string", "confidence": "double", "evidence": "string", "suspects": "string", "recovery": "string",
-        "model_version": "string", "is_realized": "bool", "known_at": "timestamp",
+        "model_version": "string", "is_realized": "bool", "known_at": "timestamp", "digest": "string",
     },
     ("chunk",),
     frozenset({"chunk", "verdict", "confidence", "evidence", "recovery", "model_version", "known_at"}),
 )  # fmt: skip
+#: What decisions rest on: every verdict that was ever reached, with the numbers that led to it; append-only.
+VERDICT_VINTAGES = Table(
+    "verdict_vintages",
+    {
+        "chunk": "string", "verdict": "string", "confidence": "double", "model_version": "string", "is_realized": "bool", "n_rows": "int64",
+        "measured": "string", "known_at": "timestamp", "written_at": "timestamp", "digest": "string",
+    },
+    (),
+    frozenset({"chunk", "verdict", "model_version", "n_rows", "measured", "known_at", "written_at", "digest"}),
+)  # fmt: skip
 DECISIONS = Table(
     "decisions",
     {
-        "chunk": "string", "action": "string", "clause": "string", "incident": "string", "state_before": "string", "state_after": "string",
-        "onset": "timestamp", "inputs": "string", "as_of": "timestamp",
+        "chunk": "string", "evaluation": "int64", "action": "string", "clause": "string", "incident": "string", "state_before": "string",
+        "state_after": "string", "update": "string", "onset": "timestamp", "inputs": "string", "as_of": "timestamp", "evaluated_at": "timestamp",
+        "policy_hash": "string", "vintages_seen": "int64", "events_seen": "int64", "overrides_seen": "int64",
     },
     ("chunk",),
-    frozenset({"chunk", "action", "clause", "state_before", "state_after", "inputs", "as_of"}),
+    frozenset({"chunk", "evaluation", "action", "clause", "state_before", "state_after", "inputs", "as_of", "policy_hash"}),
 )  # fmt: skip
+#: What people ordered beside the policy; append-only.
+OVERRIDES = Table(
+    "overrides",
+    {"at": "timestamp", "as_of": "timestamp", "override": "string", "until": "timestamp", "who": "string", "why": "string"},
+    (),
+    frozenset({"at", "as_of", "override", "until", "who", "why"}),
+)
 EVALUATIONS = Table(
     "evaluations",
     {

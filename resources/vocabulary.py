@@ -117,6 +117,26 @@ class Action(StrEnum):
     OPEN_INCIDENT = "open_incident"
 
 
+class Update(StrEnum):
+    """How a candidate is trained."""
+
+    #: Anew, on the competing training windows.
+    FULL = "full"
+    #: On from the champion, with rows it has not seen.
+    INCREMENTAL = "incremental"
+    #: Both, and the better one on the held-out rows.
+    COMPETE = "compete"
+
+
+class Override(StrEnum):
+    """What a person may order beside the policy, until a moment they name."""
+
+    HOLD = "hold"
+    RETRAIN = "retrain"
+    #: Ends whatever was ordered before.
+    RELEASE = "release"
+
+
 class Alias(StrEnum):
     """Mutable names in the model registry."""
 
@@ -139,6 +159,7 @@ TAG_LANE = "plumbline/lane"
 TAG_INCIDENT = "plumbline/incident"
 TAG_CLAUSE = "plumbline/clause"
 TAG_AS_OF = "plumbline/as_of"
+TAG_UPDATE = "plumbline/update"
 
 #: A run that a crash ended is tried again; one whose step failed is not (``dagster.yaml``), because it would fail again.
 RETRIED = {"dagster/max_retries": "2"}

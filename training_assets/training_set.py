@@ -196,14 +196,5 @@ def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion
     if onset is None and first_harm:
         is_covariate = str(Verdict.COVARIATE_HARMFUL) in made["inputs"]["causes"]
         onset = find_onset(policy, lake, first_harm, order.as_of, is_covariate=is_covariate)
-        import pandas as pd
-
-        lake.replace(policy.model, tables.DECISIONS, _with_onset(lake, policy, order.chunk, pd.Timestamp(onset)), {"chunk": order.chunk})
+        ledger.keep_onset(policy, lake, order.chunk, onset)
     return onset
-
-
-def _with_onset(lake: Lake, policy: MonitoredModel, chunk: str, onset: "pd.Timestamp") -> "pd.DataFrame":
-    rows = lake.read(policy.model, tables.DECISIONS, {"chunk": chunk})
-    rows["onset"] = onset
-    rows["onset"] = rows["onset"].astype("datetime64[us, UTC]")
-    return rows

@@ -19,9 +19,8 @@ from resources.names import common, job_name, key
 from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
-from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Action, Check, Stage
-from training_assets import ledger
-from training_assets.decide import Clause, Decision, decide
+from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Action, Check, Stage
+from training_assets import ledger, timeline
 
 _INTERVAL_SECONDS = 3
 _DAY_ZERO_SECONDS = 3600
@@ -57,28 +56,17 @@ def _newest_evaluations(instance: dg.DagsterInstance, policies: Sequence[Monitor
     return found
 
 
-def evaluate(policy: MonitoredModel, lake: Lake) -> Decision:
-    """Decide on all that is known now and write the answer, unless this chunk has already ordered a retraining."""
-    history = ledger.read_history(policy, lake)
-    decision = decide(policy, history)
-    if not any(fired.chunk == decision.chunk for fired in history.fired):
-        ledger.write_decision(policy, lake, decision, history.as_of)
-        return decision
-    made = ledger.ordered(policy, lake, decision.chunk) or {}
-    return Decision(
-        Action.RETRAIN, Clause(made["clause"]), decision.chunk, made["incident"], decision.state_before, decision.state_after,
-        made["inputs"]["first_harm"], None, made["inputs"]["verdicts"],
-    )  # fmt: skip
-
-
 def _request(policy: MonitoredModel, made: Mapping[str, Any]) -> dg.RunRequest:
     """The run that a ledger row orders; its key is the incident, so asking again launches nothing twice."""
     tags = {TAG_INCIDENT: str(made["incident"]), TAG_CLAUSE: str(made["clause"]), TAG_AS_OF: made["as_of"].isoformat()}
+    tags[TAG_UPDATE] = str(made["update"])
     return dg.RunRequest(run_key=str(made["incident"]), job_name=job_name(policy, "retrain"), partition_key=str(made["chunk"]), tags=tags)
 
 
-def _observation(policy: MonitoredModel, decision: Decision) -> dg.AssetMaterialization:
-    table = "\n".join(["| verdicts the decision rests on |", "|---|", *(f"| {line} |" for line in decision.inputs[:20])])
+def _observation(policy: MonitoredModel, made: ledger.Evaluation) -> dg.AssetMaterialization:
+    decision, settled = made.decision, ledger.settled(made.rows)
+    evidence = "\n".join(["| evidence |", "|---|", *(f"| {line} |" for line in decision.inputs[:20])])
+    leaves = decision.reading.leaves() if decision.reading else []
     return dg.AssetMaterialization(
         key(policy, Stage.DECISION),
         partition=decision.chunk,
@@ -90,7 +78,11 @@ def _observation(policy: MonitoredModel, decision: Decision) -> dg.AssetMaterial
             "state_before": str(decision.state_before),
             "state_after": str(decision.state_after),
             "is_retraining": int(decision.action is Action.RETRAIN),
-            "inputs": dg.MetadataValue.md(table if decision.inputs else "none"),
+            "evidence": dg.MetadataValue.md(evidence if decision.inputs else "none"),
+            "timeline": dg.MetadataValue.md(timeline.picture(settled)),
+            "ledger": dg.MetadataValue.md(timeline.table(made.rows)),
+            "policy_hash": policy.policy_hash,
+            **{leaf.clause: leaf.value for leaf in leaves if leaf.value == leaf.value},
         },
     )
 
@@ -135,8 +127,9 @@ def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg
             try:
                 if policy.model not in found and not _is_day_zero_due(policy, lake, seen):
                     continue
-                made.append(_observation(policy, evaluate(policy, lake)))
-                order = ledger.unanswered_order(policy, lake)
+                answer = ledger.evaluate(policy, lake)
+                made.append(_observation(policy, answer))
+                order = ledger.unanswered_order(policy, lake, answer.rows)
                 requests += [_request(policy, order)] if order else []
             except Exception:  # one model's trouble must not stop the others; its cursor stays, so it is tried again
                 context.log.exception(f"{policy.model}: the decision failed and is tried again at the next tick")

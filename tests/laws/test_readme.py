@@ -42,7 +42,7 @@ def default_of(path):
 @pytest.mark.parametrize("path", [
     "chunk", "validation.missing_share", "validation.minimum_rows", "drift.multivariate", "drift.limit.rule", "drift.limit.false_alarms", "drift.outliers",
     "validation.stuck_share", "drift.severity", "outcome.minimum_share", "outcome.restate_for",
-    "retrain.on", "retrain.windows", "retrain.cooldown", "gates.holdout", "gates.confidence", "reference.minimum_chunks",
+    "retrain.when.verdict.on", "retrain.budget.retrainings", "retrain.windows", "retrain.cooldown", "gates.holdout", "gates.confidence", "reference.minimum_chunks",
 ])  # fmt: skip
 def test_the_defaults_in_the_readme_are_the_real_ones(path):
     row = next(line for line in README.splitlines() if line.startswith("|") and f"`{path}`" in line)

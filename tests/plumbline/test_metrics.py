@@ -69,7 +69,7 @@ def store(lake, stage, chunk, rows):
 def judged(lake, chunk, verdict):
     row = {
         "chunk": chunk, "verdict": str(verdict), "confidence": 0.6, "evidence": "", "suspects": "", "recovery": "", "model_version": "3", "is_realized": False,
-        "known_at": pd.Timestamp(chunk, tz="UTC"),
+        "known_at": pd.Timestamp(chunk, tz="UTC"), "digest": "",
     }  # fmt: skip
     lake.replace(MODEL, tables.VERDICTS, pd.DataFrame([row]), {"chunk": chunk})
 
@@ -77,7 +77,8 @@ def judged(lake, chunk, verdict):
 def decided(lake, chunk, action, clause):
     row = {
         "chunk": chunk, "action": str(action), "clause": clause, "incident": None, "state_before": "armed", "state_after": "armed", "inputs": "{}",
-        "onset": pd.Timestamp("NaT", tz="UTC"), "as_of": pd.Timestamp(chunk, tz="UTC"),
+        "onset": None, "as_of": pd.Timestamp(chunk, tz="UTC"), "evaluated_at": pd.Timestamp(chunk, tz="UTC"), "evaluation": 0, "update": "full",
+        "policy_hash": "", "vintages_seen": 0, "events_seen": 0, "overrides_seen": 0,
     }  # fmt: skip
     frame = pd.DataFrame([row])
     frame["onset"] = pd.to_datetime(frame["onset"], utc=True)

@@ -297,7 +297,7 @@ def test_one_broken_model_does_not_stop_the_others(tmp_path, instance):
 
 
 def test_an_order_whose_run_was_never_launched_is_requested_again(tmp_path, instance):
-    from training_assets.trigger import evaluate
+    from training_assets.ledger import evaluate
 
     platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35))
     platform.observe("2024-02-13")
