@@ -1,10 +1,11 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, metrics, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, override, metrics, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
 import os
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
+from resources.vocabulary import Override
 
 if TYPE_CHECKING:
     import subprocess
@@ -255,6 +257,28 @@ def rollback(
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from error
     console.print(f"{model}: version {before} served, version {after} serves now")
+
+
+@app.command()
+def override(
+    model: Annotated[str, typer.Argument(help="Name of the monitored model.")],
+    order: Annotated[Override, typer.Argument(help="hold, retrain or release.")],
+    until: Annotated[datetime, typer.Option(help="When it ends, UTC.")],
+    why: Annotated[str, typer.Option(help="Why; kept in overrides and in the decision ledger.")],
+    who: Annotated[str, typer.Option(envvar="USER", help="Who; kept in overrides and in the decision ledger.")] = "unknown",
+) -> None:
+    """Hold or order retraining beside the policy until a moment, or release an earlier order."""
+    _quiet()
+    from plumbline.status import find_policy
+    from resources.overrides import EndedOverrideError, append_override
+
+    settings = Settings.from_environment()
+    try:
+        made = append_override(settings.lake, find_policy(settings, model), order, until, who=who, why=why)
+    except (EndedOverrideError, LookupError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    console.print(f"{model}: {made.told}; the trigger acts on it at its next tick")
 
 
 @app.command()

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from resources.catalogue import load_catalogue, require_known
+from monitoring_assets.measures.registry import sign_of
+from resources.catalogue import Declaration, load_catalogue, require_known
 from resources.names import asset_job
 from resources.policy import MonitoredModel
 from resources.registry import Registry
@@ -30,6 +31,15 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
     return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
 
 
+def _check_errors(declaration: Declaration) -> None:
+    """Refuse an error threshold on a metric of which more is better."""
+    policy = declaration.policy
+    for path, condition in policy.retrain.when.walk(("retrain", "when")):
+        metric = (condition.error.metric or policy.metrics[0]) if condition.error else None
+        if metric is not None and sign_of(policy.task, metric) > 0:
+            raise declaration.error((*path, "error"), metric, "an error such as mse; use decay for a metric of which more is better")
+
+
 def build_defs(
     settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None, *, is_paced: bool = True
 ) -> dg.Definitions:
@@ -46,6 +56,8 @@ def build_defs(
     settings = settings or Settings.from_environment()
     declarations = load_catalogue(settings.models)
     require_known(declarations, lambda policy: {("retrain", "recipe"): policy.retrain.recipe}, RECIPES)
+    for declaration in declarations:
+        _check_errors(declaration)
     policies = [declaration.policy for declaration in declarations]
     served = [policy for policy in policies if policy.log.is_scored_here]
     retrain = [
@@ -63,7 +75,11 @@ def build_defs(
     ]
     return dg.Definitions(
         assets=[asset for policy in policies for asset in family(policy, settings)],
-        jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies)],
+        jobs=[
+            *retrain,
+            *score,
+            *(build(policy) for policy in policies for build in (rollout.build_rollback_job, trigger.build_override_job)),
+        ],
         schedules=[scoring.build_score_schedule(policy) for policy in served],
         sensors=[
             trigger.build_trigger(policies, retrain),

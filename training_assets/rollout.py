@@ -95,7 +95,10 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     made = ledger.ordered(policy, lake, order.chunk)
     onset = made["onset"] if made and made["onset"] == made["onset"] and made["onset"] is not None else None
     rows = lake.read(policy.model, tables.training_sets(policy), where)
-    train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset)
+    log = events(lake, policy)
+    gone_on_from = log.loc[(log["event"] == Event.PROMOTED) & (log["to_version"] == proved_against), "train_end"]
+    champion_end = gone_on_from.iloc[0].to_pydatetime() if gone_on_from.notna().any() else None
+    train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset, champion_end)
     assert train is not None  # noqa: S101 - the window was trained on, so it exists
     proof = lake.read(policy.model, tables.held_out(policy), where)
     scores = {f"candidate_{name}": name for name in policy.predictions}

@@ -1,9 +1,10 @@
 """Which rows may be learned from: everything known at the cut, and nothing else.
 
-Belongs here: the time cut, the embargo of the label delay, the onset, the held-out rows. Does not: fitting.
-Reads: the log source, ``rollout_events``, ``decisions``. Writes: ``training_sets``.
+Belongs here: the time cut, the embargo of the label delay, quarantine, the onset, the held-out rows. Does not: fitting.
+Reads: the log source, ``rollout_events``, ``decisions``, ``verdict_vintages``. Writes: ``training_sets``.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from resources.lake import Lake
 from resources.log_source import read_log
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Verdict
+from resources.vintages import newest_by_chunk, read_vintages
+from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Stage, Update, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.decide import Promotion
@@ -46,6 +48,7 @@ class Order:
     as_of: datetime
     incident: str
     clause: str
+    update: Update = Update.FULL
 
 
 def order_of(context: dg.AssetExecutionContext, policy: MonitoredModel, lake: Lake) -> Order:
@@ -53,7 +56,8 @@ def order_of(context: dg.AssetExecutionContext, policy: MonitoredModel, lake: La
     tags = context.run.tags
     chunk = context.partition_key
     as_of = datetime.fromisoformat(tags[TAG_AS_OF]) if TAG_AS_OF in tags else now(policy, lake)
-    return Order(chunk, as_of, tags.get(TAG_INCIDENT, f"{policy.model}/{chunk}/by-hand"), tags.get(TAG_CLAUSE, "by_hand"))
+    incident, clause = tags.get(TAG_INCIDENT, f"{policy.model}/{chunk}/by-hand"), tags.get(TAG_CLAUSE, "by_hand")
+    return Order(chunk, as_of, incident, clause, Update(tags.get(TAG_UPDATE, policy.retrain.update)))
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,39 @@ def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datet
     return min(moment, policy.cadence.end(first_harm))
 
 
+@dataclass(frozen=True)
+class Trusted:
+    """Rows that may be used, and how many were set aside, by reason."""
+
+    rows: "pd.DataFrame"
+    set_aside: Mapping[str, int]
+
+
+def without_contaminated(policy: MonitoredModel, rows: "pd.DataFrame", broken: Collection[str], as_of: datetime) -> Trusted:
+    """Leave out rows of a quarantine that has not expired at ``as_of`` and rows of chunks judged to be a data fault.
+
+    Args:
+        rows: ``(n_rows, ...)`` with ``time``.
+        broken: chunks whose newest verdict is ``data_fault``.
+    """
+    set_aside, kept = {}, rows
+    for one in policy.retrain.quarantine:
+        if one.expires is None or one.expires > as_of:
+            is_inside = (kept["time"] >= one.start) & (kept["time"] < one.end)
+            set_aside[f"quarantine {one.start:%Y-%m-%d} to {one.end:%Y-%m-%d} by {one.who}: {one.why}"] = int(is_inside.sum())
+            kept = kept[~is_inside]
+    is_broken = policy.cadence.keys(kept["time"]).isin(list(broken)) if broken else None
+    if is_broken is not None:
+        set_aside["chunks judged to be a data fault"] = int(is_broken.sum())
+        kept = kept[~is_broken]
+    return Trusted(kept.reset_index(drop=True), {reason: count for reason, count in set_aside.items() if count})
+
+
+def broken_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
+    """Chunks whose newest verdict is a data fault."""
+    return [chunk for chunk, one in newest_by_chunk(read_vintages(lake, policy)).items() if one.verdict is Verdict.DATA_FAULT]
+
+
 def labelled_rows(policy: MonitoredModel, base: Path, as_of: datetime) -> "pd.DataFrame":
     """Accepted rows of the log whose outcome is known at ``as_of``, in time order.
 
@@ -164,7 +201,14 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         order = order_of(context, policy, lake)
         champion = ledger.read_history(policy, lake).champion
         onset = _onset(policy, lake, order, champion)
-        cut = split(policy, labelled_rows(policy, base, order.as_of), onset, champion)
+        known = labelled_rows(policy, base, order.as_of)
+        trusted = without_contaminated(policy, known, broken_chunks(policy, lake), order.as_of)
+        if trusted.rows.empty:
+            raise NothingToLearnError(
+                f"{policy.model}: got {len(known)} labelled rows, all set aside: {dict(trusted.set_aside)}; expected some outside. "
+                "Shorten retrain.quarantine, or repair the broken chunks."
+            )
+        cut = split(policy, trusted.rows, onset, champion)
         table = tables.training_sets(policy)
         rows = cut.rows.assign(chunk=order.chunk)[list(table.columns)]
         version = lake.replace(policy.model, table, rows, {"chunk": order.chunk})
@@ -177,6 +221,10 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
             "train_rows": len(train),
             "held_out_rows": len(rows) - len(train),
             "embargoed_rows": cut.n_embargoed,
+            "rows_set_aside": sum(trusted.set_aside.values()),
+            "set aside": dg.MetadataValue.md(
+                "\n".join(f"- {count} rows: {reason}" for reason, count in trusted.set_aside.items()) or "none"
+            ),
             "train_start": str(train["time"].min()),
             "train_end": str(train["time"].max()),
             "holdout_start": str(cut.holdout_start),

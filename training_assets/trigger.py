@@ -7,19 +7,23 @@ Reads: check evaluations, through ``ledger``. Writes: the decision ledger.
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from pydantic import Field
 
 from resources.chunks import parse_duration
 from resources.clock import now
 from resources.lake import Lake
 from resources.names import common, job_name, key
+from resources.overrides import append_override
 from resources.partitions import chunk_partitions
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
-from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Action, Check, Stage
+from resources.tables import OVERRIDES
+from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_MODEL, TAG_UPDATE, Action, Check, Override, Stage
 from training_assets import ledger, timeline
 
 _INTERVAL_SECONDS = 3
@@ -98,6 +102,14 @@ def _is_day_zero_due(policy: MonitoredModel, lake: Lake, seen: dict[str, Any]) -
     return not seen["has_champion"]
 
 
+def _is_overridden(policy: MonitoredModel, lake: Lake, seen: dict[str, Any]) -> bool:
+    """Whether a person has ordered something since the last look."""
+    version = lake.data_version(policy.model, OVERRIDES)
+    is_new = seen.get("overrides", "overrides@none[]") != version
+    seen["overrides"] = version
+    return is_new
+
+
 def build_decision(policy: MonitoredModel) -> dg.AssetSpec:
     """The ledger as an asset: one materialization per decision, written by the trigger."""
     return dg.AssetSpec(
@@ -125,7 +137,8 @@ def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg
         for policy in policies:
             seen = cursor.setdefault(policy.model, {})
             try:
-                if policy.model not in found and not _is_day_zero_due(policy, lake, seen):
+                is_due = _is_overridden(policy, lake, seen) | _is_day_zero_due(policy, lake, seen)
+                if policy.model not in found and not is_due:
                     continue
                 answer = ledger.evaluate(policy, lake)
                 made.append(_observation(policy, answer))
@@ -134,8 +147,39 @@ def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg
             except Exception:  # one model's trouble must not stop the others; its cursor stays, so it is tried again
                 context.log.exception(f"{policy.model}: the decision failed and is tried again at the next tick")
                 seen.pop("mark", None)
+                seen.pop("overrides", None)
                 continue
             seen["at"] = found.get(policy.model, seen.get("at", 0.0))
         return dg.SensorResult(run_requests=requests, asset_events=made, cursor=json.dumps(cursor))
 
     return retrain_trigger
+
+
+class OverrideConfig(dg.Config):
+    """What is ordered beside the policy, until when, by whom and why."""
+
+    override: Override
+    until: str = Field(description="A day or moment such as 2025-01-31T18:00; naive is UTC.")
+    who: str
+    why: str
+
+
+def build_override_job(policy: MonitoredModel) -> dg.JobDefinition:
+    """One job: hold, retrain or release, signed and with an end."""
+
+    @dg.op(
+        name=f"{policy.model}__order", description="Record an override of the retraining policy; the trigger acts on it at its next tick."
+    )
+    def order(context: dg.OpExecutionContext, config: OverrideConfig, lake: Lake) -> None:
+        made = append_override(lake, policy, config.override, datetime.fromisoformat(config.until), who=config.who, why=config.why)
+        context.log.info(f"{policy.model}: {made.told}")
+
+    @dg.job(
+        name=job_name(policy, "override"),
+        tags={TAG_MODEL: policy.model},
+        description="Hold or order retraining until a moment, or release.",
+    )
+    def override() -> None:
+        order()
+
+    return override
