@@ -21,12 +21,12 @@ from prometheus_client.registry import Collector
 from monitoring_assets.measures.lines import ALL
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger, settled
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.rollout_log import events
 from resources.settings import Settings
 from resources.vocabulary import EXTERNAL, Action, Event, Kind, Stage, Verdict
-from training_assets import ledger
 
 if TYPE_CHECKING:
     import threading
@@ -181,9 +181,7 @@ def _decisions(lake: Lake, policy: MonitoredModel, decided: Decided) -> dict[tup
     """Decisions by action and clause. The newest may still be replaced, so it counts only where it orders a retraining, which is final: counters never fall."""
     version = lake.data_version(policy.model, tables.DECISIONS)
     if version != decided.version:
-        chunks = lake.partitions(policy.model, tables.DECISIONS, "chunk")
-        unread = [chunk for chunk in chunks if chunk not in decided.by_chunk or chunk == max(decided.by_chunk)]
-        for row in ledger.settled(lake.read(policy.model, tables.DECISIONS, {"chunk": unread})).itertuples():
+        for row in settled(read_ledger(policy.model, lake)).itertuples():
             decided.by_chunk[str(row.chunk)] = str(row.action), str(row.clause)
         decided.version = version
     newest = max(decided.by_chunk, default="")

@@ -5,10 +5,10 @@ from typing import Any
 
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
 from resources.settings import Settings
-from training_assets.ledger import read_ledger
 
 
 def find_policy(settings: Settings, model: str) -> MonitoredModel:
@@ -27,7 +27,7 @@ def read_status(settings: Settings) -> list[dict[str, Any]]:
     for declaration in load_catalogue(settings.models):
         policy = declaration.policy
         verdict = lake.read(policy.model, tables.VERDICTS).sort_values("chunk").tail(1).to_dict("records")
-        decision = read_ledger(policy, lake).tail(1).to_dict("records")
+        decision = read_ledger(policy.model, lake).tail(1).to_dict("records")
         newest, made = (verdict or [{}])[0], (decision or [{}])[0]
         rows.append({
             "model": policy.model,

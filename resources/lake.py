@@ -6,6 +6,7 @@ Belongs here: every path, every table that is opened, data versions, contract ch
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -96,6 +97,8 @@ class Lake(dg.ConfigurableResource["Lake"]):
         Returns:
             A frame with exactly the contract's columns; empty where nothing was written yet.
         """
+        if self._open(model, table, version=version) is None:
+            return _nothing(table)
         with self.connect() as connection:
             self.attach(connection, model, table, where, version)
             return connection.sql(f"SELECT * FROM {table.name}").df()
@@ -192,6 +195,29 @@ class Lake(dg.ConfigurableResource["Lake"]):
 
 
 _DUCKDB = {"string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}
+
+
+#: Types of an empty frame, as DuckDB gives them.
+_PANDAS = {
+    "string": "object",
+    "double": "float64",
+    "int64": "int64",
+    "bool": "bool",
+    "timestamp": "datetime64[us, UTC]",
+    "binary": "object",
+}
+
+
+def _nothing(table: Table) -> "pd.DataFrame":
+    """An empty frame with the columns of ``table``."""
+    return _blank(tuple(table.columns.items())).copy()
+
+
+@lru_cache(maxsize=64)
+def _blank(columns: tuple[tuple[str, str], ...]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(dtype=_PANDAS[kind]) for name, kind in columns})
 
 
 def _add_new_columns(stored: "DeltaTable", table: Table) -> None:

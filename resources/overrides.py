@@ -66,7 +66,10 @@ def append_override(lake: Lake, policy: MonitoredModel, override: Override, unti
 
 def read_overrides(lake: Lake, policy: MonitoredModel) -> list[Ordered]:
     """All overrides in the order they were made."""
-    rows = lake.read(policy.model, OVERRIDES).sort_values("at", kind="stable")
+    rows = lake.read(policy.model, OVERRIDES)
+    if rows.empty:
+        return []
+    rows = rows.sort_values("at", kind="stable")
     return [
         Ordered(Override(row.override), row.as_of.to_pydatetime(), row.until.to_pydatetime(), row.who, row.why) for row in rows.itertuples()
     ]

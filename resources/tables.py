@@ -148,6 +148,7 @@ VERDICT_VINTAGES = Table(
     (),
     frozenset({"chunk", "verdict", "model_version", "n_rows", "measured", "known_at", "written_at", "digest"}),
 )  # fmt: skip
+#: One row per evaluation of a policy; append-only, an evaluation that is completed later is appended once more.
 DECISIONS = Table(
     "decisions",
     {
@@ -155,7 +156,7 @@ DECISIONS = Table(
         "state_after": "string", "update": "string", "onset": "timestamp", "inputs": "string", "as_of": "timestamp", "evaluated_at": "timestamp",
         "policy_hash": "string", "vintages_seen": "int64", "events_seen": "int64", "overrides_seen": "int64",
     },
-    ("chunk",),
+    (),
     frozenset({"chunk", "evaluation", "action", "clause", "state_before", "state_after", "inputs", "as_of", "policy_hash"}),
 )  # fmt: skip
 #: What people ordered beside the policy; append-only.

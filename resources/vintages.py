@@ -115,10 +115,14 @@ def append_vintages(lake: Lake, policy: MonitoredModel, rows: "pd.DataFrame") ->
 def read_vintages(lake: Lake, policy: MonitoredModel) -> list[JudgedChunk]:
     """All vintages in the order they were written."""
     rows = lake.read(policy.model, tables.VERDICT_VINTAGES).sort_values(["written_at", "chunk"], kind="stable")
+    moments = [moment.to_pydatetime() for moment in rows["known_at"]]
+    told_of = zip(
+        rows["chunk"], rows["verdict"], rows["model_version"], moments, rows["n_rows"], rows["is_realized"], rows["measured"], strict=True
+    )
     return [
-        JudgedChunk(row.chunk, Verdict(row.verdict), row.model_version, row.known_at.to_pydatetime(), int(row.n_rows), bool(row.is_realized), row.measured)
-        for row in rows.itertuples()
-    ]  # fmt: skip
+        JudgedChunk(chunk, Verdict(verdict), version, known_at, int(n_rows), bool(is_realized), measured)
+        for chunk, verdict, version, known_at, n_rows, is_realized, measured in told_of
+    ]
 
 
 def newest_by_chunk(vintages: Sequence[JudgedChunk]) -> Mapping[str, JudgedChunk]:

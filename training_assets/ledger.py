@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources import tables
 from resources.clock import now
+from resources.decision_log import read_ledger, settled
 from resources.lake import Lake
 from resources.overrides import read_overrides
 from resources.policy import MonitoredModel
@@ -44,21 +45,9 @@ class Evaluation:
     rows: "pd.DataFrame"
 
 
-def read_ledger(policy: MonitoredModel, lake: Lake) -> "pd.DataFrame":
-    """All evaluations, oldest first."""
-    return lake.read(policy.model, tables.DECISIONS).sort_values(["evaluation", "chunk"], kind="stable", ignore_index=True)
-
-
-def settled(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """One row per chunk, in calendar order: the retraining it ordered, else the last answer about it."""
-    is_order = rows["action"] == Action.RETRAIN
-    ranked = rows.assign(is_order=is_order).sort_values(["chunk", "is_order", "evaluation"], kind="stable")
-    return ranked.drop_duplicates("chunk", keep="last").drop(columns="is_order").reset_index(drop=True)
-
-
 def read_history(policy: MonitoredModel, lake: Lake) -> History:
     """Everything known now that a decision may rest on."""
-    return _history(policy, lake, read_ledger(policy, lake))[0]
+    return _history(policy, lake, read_ledger(policy.model, lake))[0]
 
 
 def _history(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame") -> tuple[History, Position]:
@@ -69,7 +58,9 @@ def _history(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame") -> tuple[
 
 def fired_of(rows: "pd.DataFrame") -> list[Fired]:
     """Retrainings that a ledger has ordered, oldest first."""
-    return [Fired(row.chunk, row.as_of.to_pydatetime(), row.clause) for row in rows[rows["action"] == Action.RETRAIN].itertuples()]
+    ordered_rows = rows[rows["action"] == Action.RETRAIN]
+    columns = (ordered_rows["chunk"], ordered_rows["as_of"], ordered_rows["clause"])
+    return [Fired(chunk, as_of.to_pydatetime(), clause) for chunk, as_of, clause in zip(*columns, strict=True)]
 
 
 def champion_of(policy: MonitoredModel, log: "pd.DataFrame", vintages: Sequence[JudgedChunk]) -> Promotion | None:
@@ -102,7 +93,7 @@ def evaluate(policy: MonitoredModel, lake: Lake) -> Evaluation:
     """Decide on all that is known now and keep the answer; on nothing new the last answer stands and nothing is written."""
     import pandas as pd
 
-    rows = read_ledger(policy, lake)
+    rows = read_ledger(policy.model, lake)
     history, position = _history(policy, lake, rows)
     if len(rows) and _position_of(rows.iloc[-1]) == position:
         before = rows.iloc[:-1]
@@ -154,7 +145,7 @@ def plain(leaf: Reading) -> dict[str, Any]:
 
 def unanswered_order(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame | None" = None) -> dict[str, Any] | None:
     """The newest ordered retraining that has produced no evaluation yet: its run may never have been launched."""
-    rows = read_ledger(policy, lake) if rows is None else rows
+    rows = read_ledger(policy.model, lake) if rows is None else rows
     fired = rows.loc[rows["action"] == Action.RETRAIN, "chunk"]
     if fired.empty or fired.iloc[-1] in lake.partitions(policy.model, tables.EVALUATIONS, "chunk"):
         return None
@@ -163,7 +154,7 @@ def unanswered_order(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame | N
 
 def ordered(policy: MonitoredModel, lake: Lake, chunk: str) -> dict[str, Any] | None:
     """What was settled about ``chunk`` as a plain mapping, ``inputs`` decoded; ``None`` if nothing was decided."""
-    return _decoded(lake.read(policy.model, tables.DECISIONS, {"chunk": chunk}), chunk)
+    return _decoded(read_ledger(policy.model, lake), chunk)
 
 
 def _decoded(rows: "pd.DataFrame", chunk: str) -> dict[str, Any] | None:
@@ -178,6 +169,10 @@ def keep_onset(policy: MonitoredModel, lake: Lake, chunk: str, onset: datetime) 
     """Complete the order of ``chunk`` with the onset that its run has dated."""
     import pandas as pd
 
-    rows = lake.read(policy.model, tables.DECISIONS, {"chunk": chunk})
-    rows["onset"] = rows["onset"].astype("datetime64[us, UTC]").mask(rows["action"] == Action.RETRAIN, pd.Timestamp(onset))
-    lake.replace(policy.model, tables.DECISIONS, rows, {"chunk": chunk})
+    rows = read_ledger(policy.model, lake)
+    own = rows[(rows["chunk"] == chunk) & (rows["action"] == Action.RETRAIN)].assign(
+        onset=pd.Timestamp(onset), evaluated_at=pd.Timestamp(datetime.now(UTC))
+    )
+    for name in ("onset", "evaluated_at"):
+        own[name] = own[name].astype("datetime64[us, UTC]")
+    lake.append(policy.model, tables.DECISIONS, own)

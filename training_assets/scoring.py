@@ -16,6 +16,7 @@ import dagster as dg
 
 from resources import tables
 from resources.clock import now, unmonitored_chunks
+from resources.decision_log import newest_decided
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.names import job_name
@@ -133,7 +134,7 @@ def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
     if not lake.partitions(policy.model, tables.scored_batches(policy), "chunk"):
         return list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
     newest = policy.cadence.shift(policy.cadence.key(now(policy, lake)), -1)
-    if newest not in lake.partitions(policy.model, tables.DECISIONS, "chunk"):
+    if newest != newest_decided(policy.model, lake):
         return []
     following = policy.cadence.shift(newest, 1)
     return [following] if policy.cadence.end(following) <= policy.replay.end else []
