@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, override, metrics, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, metrics, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -257,6 +257,30 @@ def rollback(
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from error
     console.print(f"{model}: version {before} served, version {after} serves now")
+
+
+@app.command()
+def approve(
+    model: Annotated[str, typer.Argument(help="Name of the monitored model.")],
+    why: Annotated[str, typer.Option(help="Why; kept in rollout_events.")],
+    who: Annotated[str, typer.Option(envvar="USER", help="Who; kept in rollout_events.")] = "unknown",
+) -> None:
+    """Promote the challenger that waits for a review."""
+    _quiet()
+    from plumbline.status import find_policy
+    from resources.registry import Registry
+    from training_assets.approval import NothingStagedError
+    from training_assets.approval import approve as promote_staged
+    from training_assets.rollout import NotAcceptedError
+
+    settings = Settings.from_environment()
+    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    try:
+        version = promote_staged(find_policy(settings, model), settings.lake, registry, who=who, why=why)
+    except (NothingStagedError, NotAcceptedError, LookupError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    console.print(f"{model}: version {version} serves now")
 
 
 @app.command()

@@ -308,6 +308,15 @@ class Gates(Section):
     resamples: int = Field(2000, ge=100)
 
 
+class Rollout(Section):
+    """How an accepted candidate comes to serve."""
+
+    shadow: int = Field(1, ge=0, description="Newest served chunks the challenger answers in the champion's shadow before it is promoted.")
+    promote_gain: float | None = Field(
+        None, description="A gain of at least this, in the first metric's unit, promotes by itself; a smaller one is staged for a person."
+    )
+
+
 class Replay(Section):
     """Feed a recorded log as if it happened now: a sample or a rehearsal."""
 
@@ -357,6 +366,7 @@ class MonitoredModel(Section):
     )
     retrain: Retrain = Retrain()
     gates: Gates = Gates()
+    rollout: Rollout = Rollout()
     replay: Replay | None = None
     events: list[KnownEvent] = Field(default_factory=list, description="Known events, drawn into the pictures.")
 

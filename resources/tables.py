@@ -80,6 +80,20 @@ def held_out(policy: MonitoredModel) -> Table:
     return Table("held_out", columns, ("chunk",), frozenset({"chunk", "prediction_id", "time", "y_true"}))
 
 
+def shadow_scores(policy: MonitoredModel) -> Table:
+    """The newest served rows with the champion's answers and, beside them, those the challenger would have given."""
+    columns: dict[str, Type] = {
+        "chunk": "string",
+        "prediction_id": "string",
+        "time": "timestamp",
+        "champion_version": "string",
+        "y_true": "double",
+    }
+    for side in ("champion", "challenger"):
+        columns |= {f"{side}_{name}": kind for name, kind in _scores(policy).items()}
+    return Table("shadow_scores", columns, ("chunk",), frozenset({"chunk", "prediction_id", "time"}))
+
+
 def reference_rows(policy: MonitoredModel) -> Table:
     """The reference of one model version: accepted (held-out) rows, and older inputs where those are few."""
     return Table(

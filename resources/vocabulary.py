@@ -37,6 +37,7 @@ class Stage(StrEnum):
     CANDIDATE = "candidate"
     CANDIDATE_EVALUATION = "candidate_evaluation"
     MODEL_VERSION = "model_version"
+    SHADOW_SCORES = "shadow_scores"
     PROMOTION = "promotion"
     SCORED_BATCH = "scored_batch"
 
@@ -64,6 +65,7 @@ class Check(StrEnum):
     NO_HARM = "no_harm"
     ENOUGH_HELD_OUT_ROWS = "enough_held_out_rows"
     BEATS_CHAMPION = "beats_champion"
+    SHADOW_IS_SOUND = "shadow_is_sound"
 
 
 class Kind(StrEnum):
@@ -148,6 +150,8 @@ class Event(StrEnum):
     """Kinds of rows in the ``rollout_events`` table."""
 
     REJECTED = "rejected"
+    #: Accepted, and waiting for a person.
+    STAGED = "staged"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
 

@@ -11,10 +11,10 @@ from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
-from training_assets import candidate, gates, rollout, scoring, training_set, trigger
+from training_assets import approval, candidate, gates, rollout, scoring, shadow, training_set, trigger
 from training_assets.recipes import RECIPES
 
-_RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.PROMOTION]
+_RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.SHADOW_SCORES, Stage.PROMOTION]
 
 
 def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -26,7 +26,8 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         candidate.build_candidate(policy),
         gates.build_candidate_evaluation(policy, base),
         rollout.build_model_version(policy),
-        rollout.build_promotion(policy),
+        shadow.build_shadow_scores(policy),
+        approval.build_promotion(policy),
     ]
     return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
 
@@ -78,7 +79,11 @@ def build_defs(
         jobs=[
             *retrain,
             *score,
-            *(build(policy) for policy in policies for build in (rollout.build_rollback_job, trigger.build_override_job)),
+            *(
+                build(policy)
+                for policy in policies
+                for build in (rollout.build_rollback_job, trigger.build_override_job, approval.build_approval_job)
+            ),
         ],
         schedules=[scoring.build_score_schedule(policy) for policy in served],
         sensors=[

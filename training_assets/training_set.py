@@ -242,7 +242,8 @@ def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion
     onset: datetime | None = None if made["onset"] != made["onset"] or made["onset"] is None else made["onset"].to_pydatetime()
     first_harm = made["inputs"]["first_harm"]
     if onset is None and first_harm:
-        is_covariate = str(Verdict.COVARIATE_HARMFUL) in made["inputs"]["causes"]
+        causes = set(made["inputs"]["causes"])
+        is_covariate = str(Verdict.COVARIATE_HARMFUL) in causes or not causes & {str(Verdict.CONCEPT), str(Verdict.LABEL_SHIFT)}
         onset = find_onset(policy, lake, first_harm, order.as_of, is_covariate=is_covariate)
         ledger.keep_onset(policy, lake, order.chunk, onset)
     return onset

@@ -19,6 +19,7 @@ from resources.rollout_log import broken_link, events, serving_version
 from resources.settings import Settings
 from resources.vintages import read_vintages
 from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Override, Update
+from training_assets.approval import NothingStagedError, approve
 from training_assets.candidate import SINCE_CHAMPION, NoCandidateError, Predecessor, compete, metrics_of
 from training_assets.decide import Promotion
 from training_assets.definitions import build_defs as training
@@ -26,6 +27,7 @@ from training_assets.gates import pass_gates
 from training_assets.recipes import RECIPES
 from training_assets.rollout import NotAcceptedError, NothingToRollBackError, accepted_candidate, next_reference, promote, roll_back
 from training_assets.scoring import score_rows
+from training_assets.shadow import compare
 from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, Order, labelled_rows, split, without_contaminated
 
 CHUNK = "2024-02-15"
@@ -359,6 +361,58 @@ def test_a_chunk_judged_again_to_the_same_end_is_no_news(tmp_path, instance):
             (lines["kind"] == one.kind) & (lines["method"] == one.method) & (lines["subject"] == one.subject) & (lines["segment"] == "all")
         ]
         assert one.value == own["value"].iloc[0]
+
+
+@pytest.mark.slow
+def test_a_small_gain_waits_for_a_person_and_a_large_one_does_not(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35), rollout={"promote_gain": 5.0})
+    platform.backfill("2024-01-31", "2024-02-14")
+    tick = platform.tick()
+    assert platform.retrain(tick.run_requests[0]).success
+    assert list(events(platform.lake, platform.policy)["event"]) == [Event.STAGED]
+    assert serving_version(platform.lake, platform.policy) is None
+    assert platform.registry.aliased_version("shop", Alias.CHALLENGER) == "1"
+    shadow = platform.lake.read("shop", tables.shadow_scores(platform.policy))
+    assert set(shadow["chunk"]) == {"2024-02-14"}
+    assert shadow["challenger_y_pred_proba"].between(0, 1).all()
+    served = platform.lake.read("shop", tables.prediction_log(platform.policy), {"chunk": "2024-02-14"})
+    assert set(shadow["prediction_id"]) == set(served["prediction_id"])
+    config = {"ops": {"shop__promote_staged": {"config": {"who": "ana", "why": "looked at the calibration"}}}}
+    assert (
+        platform.training.resolve_job_def("shop__approve")
+        .execute_in_process(instance=instance, run_config=config, resources={"lake": platform.lake, "registry": platform.registry})
+        .success
+    )
+    log = events(platform.lake, platform.policy)
+    assert list(log["event"]) == [Event.STAGED, Event.PROMOTED]
+    assert log["approved_by"].iloc[1] == "ana"
+    assert "looked at the calibration" in log["reason"].iloc[1]
+    assert broken_link(log) is None
+    with pytest.raises(NothingStagedError, match="no challenger that waits"):
+        approve(platform.policy, platform.lake, platform.registry, who="ana", why="again")
+
+
+def sides(policy, champion, challenger, truth=None):
+    frame = pd.DataFrame({"champion_y_pred_proba": champion, "challenger_y_pred_proba": challenger})
+    for side in ("champion", "challenger"):
+        frame[f"{side}_y_pred"] = (frame[f"{side}_y_pred_proba"] >= 0.5).astype(float).where(frame[f"{side}_y_pred_proba"].notna())
+    return frame.assign(y_true=np.nan if truth is None else truth)
+
+
+def test_a_challenger_that_cannot_answer_live_rows_is_stopped_in_the_shadow(tmp_path):
+    policy = load_catalogue(synthetic.declare(tmp_path, synthetic.make_log()))[0].policy
+    champion = np.linspace(0.01, 0.99, 100)
+    good = compare(policy, sides(policy, champion, np.roll(champion, 3), (champion > 0.5).astype(float)))
+    assert good.is_sound
+    assert good.n_labelled == 100
+    assert good.metrics["champion"]["roc_auc"] == 1.0
+    assert 0 < good.disagreement < 0.1
+    assert not compare(policy, sides(policy, champion, np.full(100, 0.7))).is_sound  # one word for everything
+    holes = champion.copy()
+    holes[5] = np.nan
+    silent = compare(policy, sides(policy, champion, holes))
+    assert (silent.is_sound, silent.unanswered) == (False, 1)
+    assert compare(policy, sides(policy, champion[:0], champion[:0])).is_sound  # day zero: nothing was served
 
 
 def test_quarantined_rows_and_broken_chunks_are_set_aside_until_the_quarantine_expires(tmp_path):
