@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures import limits
+from monitoring_assets.measures.confidence import calibration_error
 from monitoring_assets.measures.encoding import State, encode, fit_encoding
 from monitoring_assets.measures.limits import Null
 from monitoring_assets.measures.number import NAN, Number, refused
-from monitoring_assets.measures.uncertainty import calibration_error
 
 if TYPE_CHECKING:
     import numpy as np
