@@ -13,7 +13,7 @@ import dagster as dg
 from monitoring_assets import diagnosis, measurements, trust
 from monitoring_assets.measures.judge import Judgement, judge
 from monitoring_assets.measuring import served_versions
-from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_check
+from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_checks
 from resources import tables
 from resources.clock import now
 from resources.lake import Lake
@@ -89,7 +89,7 @@ def _check(judgement: Judgement, suspects: Sequence[str]) -> CheckReport:
 def conclude_data_fault(context: dg.AssetExecutionContext, lake: Lake, policy: MonitoredModel, chunk: str) -> None:
     """Write the verdict of a chunk whose run is about to be blocked: the verdict step will not be reached."""
     judged = write_verdicts(lake, policy, [chunk])
-    report_check(context, key(policy, Stage.VERDICT), _check(judged.judgements[chunk], judged.suspects[chunk]), chunk)
+    report_checks(context, key(policy, Stage.VERDICT), [(chunk, _check(judged.judgements[chunk], judged.suspects[chunk]))])
 
 
 def _evidence_table(rows: "pd.DataFrame") -> str:

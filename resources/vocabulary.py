@@ -93,6 +93,10 @@ class Kind(StrEnum):
     BUSINESS_KPI = "business_kpi"
 
 
+#: Kinds of rows that say whether inputs moved.
+DRIFT_KINDS = (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT)
+
+
 class Verdict(StrEnum):
     """What one chunk turned out to be."""
 

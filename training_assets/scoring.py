@@ -83,7 +83,8 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
                 raise dg.Failure(
                     f"{policy.model}: got no champion to score with; expected one promotion first. The sensor retrain_trigger starts it."
                 )
-            rows = read_log(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])).accepted
+            start, end = policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])
+            rows = read_log(policy, base, start, end, with_outcomes=False).accepted
             rows = rows.assign(chunk=policy.cadence.keys(rows["time"]))
             table = tables.scored_batches(policy)
             served = lake.read(policy.model, table, {"chunk": chunks})

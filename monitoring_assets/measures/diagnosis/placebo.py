@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.number import NAN
-from monitoring_assets.measures.paired import BUSINESS_VALUE, CELLS, Values, score
+from monitoring_assets.measures.paired import Values, score
 from monitoring_assets.measures.probabilities import probability_columns, probability_of
 from monitoring_assets.measures.registry import METRICS, sign_of
 from resources.vocabulary import Task
@@ -105,27 +105,9 @@ def metric_value(rows: "pd.DataFrame", metric: str, values: Values | None = None
     NaN where it is undefined: one class only, nothing predicted or true where the metric divides by it, an outcome of 0
     for ``mape``.
     """
-    import numpy as np
-    from sklearn import metrics as sk
-
     truth, predicted = (rows[name].to_numpy(dtype="float64") for name in ("y_true", "y_pred"))
-    probability = probability_of(rows)
-    if probability is not None and probability.ndim == 2:
-        return score(Task.MULTICLASS_CLASSIFICATION, metric, truth, predicted, probability)
-    if metric in (*CELLS, BUSINESS_VALUE):
-        return score(Task.BINARY_CLASSIFICATION, metric, truth, predicted, probability, values)
-    if metric in ("roc_auc", "average_precision"):
-        scores = rows["y_pred_proba"].to_numpy(dtype="float64")
-        rank = {"roc_auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}[metric]
-        return float(rank(truth, scores)) if 0 < truth.sum() < len(truth) else NAN
-    if metric in ("precision", "recall", "f1", "specificity"):
-        name = "recall" if metric == "specificity" else metric
-        share = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}[name]
-        return float(share(truth, predicted, pos_label=0 if metric == "specificity" else 1, zero_division=np.nan))
     if metric == "mape" and (truth == 0).any():
         return NAN
-    plain = {
-        "accuracy": sk.accuracy_score, "mae": sk.mean_absolute_error, "mse": sk.mean_squared_error,
-        "rmse": sk.root_mean_squared_error, "mape": sk.mean_absolute_percentage_error,
-    }  # fmt: skip
-    return float(plain[metric](truth, predicted))
+    probability = probability_of(rows)
+    task = Task.MULTICLASS_CLASSIFICATION if probability is not None and probability.ndim == 2 else Task.BINARY_CLASSIFICATION
+    return score(task, metric, truth, predicted, probability, values, zero_division=NAN)  # metrics of numbers do not ask for the task
