@@ -16,6 +16,7 @@ import dagster as dg
 from plumbline.driver import Driver
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.policy import MonitoredModel
@@ -23,7 +24,6 @@ from resources.registry import Registry
 from resources.rollout_log import events
 from resources.settings import Settings
 from resources.vocabulary import Action, Event, Kind
-from training_assets.ledger import read_ledger
 
 if TYPE_CHECKING:
     import pandas as pd

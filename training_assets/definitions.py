@@ -10,7 +10,7 @@ from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
-from training_assets import candidate, gates, rollout, scoring, training_set, trigger
+from training_assets import candidate, gates, governance, rollout, scoring, training_set, trigger
 from training_assets.recipes import RECIPES
 
 _RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.PROMOTION]
@@ -62,9 +62,9 @@ def build_defs(
         asset_job(policy, "score", [Stage.SCORED_BATCH], "The champion scores a chunk.", {TAG_LANE: policy.model}) for policy in served
     ]
     return dg.Definitions(
-        assets=[asset for policy in policies for asset in family(policy, settings)],
-        jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies)],
-        schedules=[scoring.build_score_schedule(policy) for policy in served],
+        assets=[*(asset for policy in policies for asset in family(policy, settings)), governance.build_lineage(policies)],
+        jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies), governance.lineage_job()],
+        schedules=[*(scoring.build_score_schedule(policy) for policy in served), governance.build_lineage_schedule()],
         sensors=[
             trigger.build_trigger(policies, retrain),
             *([scoring.build_replay_clock(served, score, is_paced=is_paced)] if served else []),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources import tables
 from resources.clock import now
+from resources.decision_log import read_ledger, settled
 from resources.lake import Lake
 from resources.overrides import read_overrides
 from resources.policy import MonitoredModel
@@ -42,18 +43,6 @@ class Evaluation:
 
     decision: Decision
     rows: "pd.DataFrame"
-
-
-def read_ledger(policy: MonitoredModel, lake: Lake) -> "pd.DataFrame":
-    """All evaluations, oldest first."""
-    return lake.read(policy.model, tables.DECISIONS).sort_values(["evaluation", "chunk"], kind="stable", ignore_index=True)
-
-
-def settled(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """One row per chunk, in calendar order: the retraining it ordered, else the last answer about it."""
-    is_order = rows["action"] == Action.RETRAIN
-    ranked = rows.assign(is_order=is_order).sort_values(["chunk", "is_order", "evaluation"], kind="stable")
-    return ranked.drop_duplicates("chunk", keep="last").drop(columns="is_order").reset_index(drop=True)
 
 
 def read_history(policy: MonitoredModel, lake: Lake) -> History:

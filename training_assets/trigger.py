@@ -14,6 +14,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from resources.chunks import parse_duration
 from resources.clock import now
+from resources.decision_log import settled
 from resources.lake import Lake
 from resources.names import common, job_name, key
 from resources.partitions import chunk_partitions
@@ -64,7 +65,7 @@ def _request(policy: MonitoredModel, made: Mapping[str, Any]) -> dg.RunRequest:
 
 
 def _observation(policy: MonitoredModel, made: ledger.Evaluation) -> dg.AssetMaterialization:
-    decision, settled = made.decision, ledger.settled(made.rows)
+    decision = made.decision
     evidence = "\n".join(["| evidence |", "|---|", *(f"| {line} |" for line in decision.inputs[:20])])
     leaves = decision.reading.leaves() if decision.reading else []
     return dg.AssetMaterialization(
@@ -79,7 +80,7 @@ def _observation(policy: MonitoredModel, made: ledger.Evaluation) -> dg.AssetMat
             "state_after": str(decision.state_after),
             "is_retraining": int(decision.action is Action.RETRAIN),
             "evidence": dg.MetadataValue.md(evidence if decision.inputs else "none"),
-            "timeline": dg.MetadataValue.md(timeline.picture(settled)),
+            "timeline": dg.MetadataValue.md(timeline.picture(settled(made.rows))),
             "ledger": dg.MetadataValue.md(timeline.table(made.rows)),
             "policy_hash": policy.policy_hash,
             **{leaf.clause: leaf.value for leaf in leaves if leaf.value == leaf.value},
