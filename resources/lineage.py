@@ -124,7 +124,7 @@ def _served_outside(policy: MonitoredModel, judged: Sequence[JudgedChunk], at: d
 
 def _in_force(policy: MonitoredModel, ledger: "pd.DataFrame | None", at: datetime) -> str:
     """Hash of the policy behind the newest decision at ``at``; what is declared now before the first one."""
-    own = None if ledger is None or ledger.empty else ledger[ledger["as_of"] <= at]
+    own = None if ledger is None or ledger.empty else ledger[(ledger["as_of"] <= at) & ledger["policy_hash"].notna()]
     return policy.policy_hash if own is None or own.empty else str(own["policy_hash"].iloc[-1])
 
 

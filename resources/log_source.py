@@ -98,7 +98,7 @@ def newest_row(policy: MonitoredModel, base: Path, before: datetime) -> datetime
         _require_columns(policy, types)
         require_zone(connection, policy.log, policy.log.time, types)
         moment = moment_sql(policy.log, policy.log.time, types)
-        [found] = connection.sql(f"SELECT max({moment}) FROM source WHERE {moment} < '{before.isoformat()}'").fetchone() or [None]
+        [(found,)] = connection.sql(f"SELECT max({moment}) FROM source WHERE {moment} < '{before.isoformat()}'").fetchall()
     return None if found is None else as_utc(found)
 
 

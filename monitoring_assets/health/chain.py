@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from monitoring_assets.health import deployment_links, monitoring_links
 from monitoring_assets.health.evidence import Evidence
 from monitoring_assets.health.findings import Finding, Health, HealthCheck, table
-from monitoring_assets.health.links import MEANING, Chain, Link, LinkName, State
+from monitoring_assets.health.links import MEANING, Chain, Link, LinkName, State, ok
 
 
 def walk(seen: Evidence) -> Chain:
     """Look at every link in order; one that cannot be read is broken, and the walk goes on."""
-    return Chain(
-        seen.policy.model, [_looked_at(name, look, seen) for name, look in {**monitoring_links.LOOKS, **deployment_links.LOOKS}.items()]
-    )
+    looks = {**monitoring_links.LOOKS, **deployment_links.LOOKS}
+    declared = ok(LinkName.DECLARATION, f"policy {seen.policy.policy_hash}")
+    return Chain(seen.policy.model, [declared, *(_looked_at(name, look, seen) for name, look in looks.items())])
 
 
 def _looked_at(name: LinkName, look: Callable[[Evidence], Link], seen: Evidence) -> Link:
@@ -30,16 +30,10 @@ def _looked_at(name: LinkName, look: Callable[[Evidence], Link], seen: Evidence)
 def chain_is_whole(chains: Sequence[Chain]) -> Health:
     """The first broken link of every model, as a check of the platform."""
     findings = [_finding(chain.model, chain.first_broken) for chain in chains if chain.first_broken]
-    names = list(LinkName)
-    rows = [(chain.model, *(_cell(chain, name) for name in names)) for chain in chains]
-    text = {"chains": table(["model", *names], rows)}
+    rows = [(chain.model, *(f"**{link.state}**" if link.state is State.BROKEN else link.state for link in chain.links)) for chain in chains]
+    text = {"chains": table(["model", *LinkName], rows)}
     return Health(HealthCheck.CHAIN_IS_WHOLE, findings, f"chains of {len(chains)} models", {"broken_chains": len(findings)}, text)
 
 
 def _finding(model: str, link: Link) -> Finding:
     return Finding(f"{model}: link {link.name} is broken", link.since, f"{link.told}; expected: {MEANING[link.name]}", link.advice)
-
-
-def _cell(chain: Chain, name: LinkName) -> str:
-    state = next(link.state for link in chain.links if link.name is name)
-    return f"**{state}**" if state is State.BROKEN else str(state)

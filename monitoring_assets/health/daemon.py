@@ -68,7 +68,8 @@ class Instigator:
 def read_instigators(instance: dg.DagsterInstance, *, are_sensors: bool) -> list[Instigator]:
     """Every sensor, or every schedule, that a daemon has ever started on this instance, by name."""
     wanted = InstigatorType.SENSOR if are_sensors else InstigatorType.SCHEDULE
-    states = instance.all_instigator_state(instigator_type=wanted)
+    # an instance in memory keeps no ticks
+    states = instance.all_instigator_state(instigator_type=wanted) if instance.schedule_storage else []
     return sorted((_instigator(instance, state) for state in states), key=lambda one: (one.name, one.location))
 
 

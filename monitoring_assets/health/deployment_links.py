@@ -24,7 +24,7 @@ def _decision(seen: Evidence) -> Link:
     name, vintages, ledger = LinkName.DECISION, seen.vintages, seen.ledger
     if vintages.empty and ledger.empty:
         return not_due(name, "no verdict was reached yet")
-    count = int(ledger["vintages_seen"].iloc[-1]) if len(ledger) else 0
+    count = int(ledger["vintages_seen"].fillna(0).iloc[-1]) if len(ledger) else 0  # an older release did not keep it
     unseen = vintages.iloc[count:]
     if unseen.empty:
         last = ledger.iloc[-1]
