@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from monitoring_assets.health.findings import Finding, Health, HealthCheck, moment_told, span_told, table
 from resources import tables
@@ -23,8 +23,8 @@ from resources.rollout_log import events, serving_version
 
 #: Chunks whose sizes are looked at, and how many before them say what is usual.
 _JUDGED, _USUAL, _FEWEST = 7, 30, 8
-#: A size is unusual beyond twice or half of the median, or beyond this many robust standard deviations where sizes vary more.
-_FACTOR, _DEVIATIONS, _ROBUST = 2.0, 5.0, 1.4826
+#: A size is unusual beyond half of the small or twice the large ones.
+_FACTOR = 2.0
 #: A live chunk is overdue this long after it ended; its run needs some time.
 GRACE = timedelta(hours=1)
 _LEAST_DISK_GB = 1.0
@@ -105,25 +105,35 @@ def chunk_sizes(policy: MonitoredModel, lake: Lake, chunks: Sequence[str]) -> di
     return {chunk: int(counted.get(chunk, 0)) for chunk in chunks}
 
 
-def unusual_sizes(sizes: Mapping[str, int]) -> dict[str, tuple[int, float]]:
-    """Which of the newest chunks are far from their usual size.
+@dataclass(frozen=True)
+class Usual:
+    """Rows of a chunk, and what the small and the large chunks before it hold."""
+
+    size: int
+    small: float
+    large: float
+
+
+def unusual_sizes(sizes: Mapping[str, int]) -> dict[str, Usual]:
+    """Which of the newest chunks hold far fewer or far more rows than usual: less than half of the small ones before, or twice the large ones.
+
+    A weekly rhythm is usual: small and large are the tenth and the ninetieth percentile of up to thirty chunks before.
 
     Args:
         sizes: rows by chunk, oldest first.
 
     Returns:
-        Chunk to its rows and the median before it. Empty while fewer than eight chunks come before.
+        Chunk to its size and what is usual. Empty while fewer than eight chunks come before.
     """
     keys, found = list(sizes), {}
     for place in range(max(len(keys) - _JUDGED, _FEWEST), len(keys)):
-        before = [sizes[key] for key in keys[max(place - _USUAL, 0) : place] if sizes[key]]
+        before = sorted(sizes[key] for key in keys[max(place - _USUAL, 0) : place] if sizes[key])
         if len(before) < _FEWEST:
             continue
-        usual = median(before)
-        spread = _ROBUST * median(abs(math.log(size / usual)) for size in before)
-        size = sizes[keys[place]]
-        if size == 0 or abs(math.log(size / usual)) > max(math.log(_FACTOR), _DEVIATIONS * spread):
-            found[keys[place]] = (size, usual)
+        deciles = quantiles(before, n=10, method="inclusive")
+        seen = Usual(sizes[keys[place]], deciles[0], deciles[-1])
+        if seen.size == 0 or not seen.small / _FACTOR <= seen.size <= seen.large * _FACTOR:
+            found[keys[place]] = seen
     return found
 
 
@@ -140,7 +150,7 @@ def chunks_complete(policies: Sequence[MonitoredModel], lake: Lake) -> Health:
             continue
         unusual = unusual_sizes(sizes)
         missing_in_all, looked = missing_in_all + len(missing), looked + len(sizes)
-        findings += [*_missing(policy, missing), *(_unusual(policy, chunk, *seen) for chunk, seen in unusual.items())]
+        findings += [*_missing(policy, missing), *(_unusual(policy, chunk, seen) for chunk, seen in unusual.items())]
         usual = median(sizes.values()) if sizes else 0
         rows.append(
             (policy.model, ingested[-1] if ingested else "–", sizes.get(ingested[-1]) if ingested else "–", f"{usual:g}", len(missing))
@@ -163,12 +173,11 @@ def _missing(policy: MonitoredModel, missing: Sequence[str]) -> list[Finding]:
     ]
 
 
-def _unusual(policy: MonitoredModel, chunk: str, size: int, usual: float) -> Finding:
+def _unusual(policy: MonitoredModel, chunk: str, seen: Usual) -> Finding:
     advice = "Ask whoever writes the log whether rows were lost or written twice; then materialize the chunk again."
-    distance = f"{size} rows, usually {usual:g}"
-    return Finding(
-        f"{policy.model}: chunk {chunk} is of an unusual size", policy.cadence.start(chunk), distance, advice, is_error=size == 0
-    )
+    distance = f"{seen.size} rows, usually {seen.small:g} to {seen.large:g}"
+    what = f"{policy.model}: chunk {chunk} is of an unusual size"
+    return Finding(what, policy.cadence.start(chunk), distance, advice, is_error=seen.size == 0)
 
 
 def _unreadable(policy: MonitoredModel, error: Exception) -> Finding:
