@@ -98,7 +98,9 @@ def _verdict(seen: Evidence) -> Link:
     chunk, verdict = seen.newest
     if chunk is None:
         return not_due(name, "no chunk was ingested yet")
-    is_kept = chunk in set(seen.vintages["chunk"])
+    # an older release kept no vintages: what its ledger has decided on was seen
+    kept = seen.vintages if len(seen.vintages) else seen.ledger
+    is_kept = chunk in set(kept["chunk"])
     if verdict is not None and is_kept:
         return ok(name, f"chunk {chunk} is {verdict}")
     if seen.works("monitor"):
