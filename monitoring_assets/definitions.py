@@ -19,6 +19,7 @@ from monitoring_assets import (
     verdict,
 )
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
+from monitoring_assets.health.platform_health import build_health_schedule, build_platform_health, health_job
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
 from monitoring_assets.measures.registry import CATEGORICAL, DETECTORS, ESTIMATORS, MULTIVARIATE, NUMERIC, Method, metric_names
 from resources.catalogue import Declaration, FieldPath, load_catalogue, require_known
@@ -125,11 +126,16 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     looking = [job for policy in policies for job in (monitor_job(policy), outcomes_job(policy))]
     fitting = [reference_job(policy) for policy in policies]
     return dg.Definitions(
-        assets=[*(asset for policy in policies for asset in family(policy, settings)), maintenance.build_compaction(policies)],
-        jobs=[*looking, *fitting],
+        assets=[
+            *(asset for policy in policies for asset in family(policy, settings)),
+            maintenance.build_compaction(policies),
+            build_platform_health(policies, settings.models),
+        ],
+        jobs=[*looking, *fitting, health_job()],
         schedules=[
             *(schedule for policy in policies for schedule in (build_schedule(policy), build_outcomes_schedule(policy, settings.models))),
             maintenance.build_compaction_schedule(),
+            build_health_schedule(),
         ],
         sensors=[build_arrivals_sensor(policies, looking, settings.models), build_promotions_sensor(policies, fitting)],
         resources={"lake": settings.lake, **(resource_overrides or {})},

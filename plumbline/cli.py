@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, metrics, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, metrics, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -328,6 +328,53 @@ def metrics(
         served.thread.join()
     except KeyboardInterrupt:
         served.close()
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="Name of the monitored model; all if absent.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Walk from the log to the serving version and name the first broken link; exits 1 if there is one."""
+    _quiet()
+    from plumbline.doctor import examine, instance_of, picture, plain
+
+    settings = Settings.from_environment()
+    try:
+        with instance_of(settings) as instance:
+            chains = examine(settings, model, instance=instance)
+    except LookupError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps(plain(chains), indent=2))
+    else:
+        for chain in chains:
+            console.print(picture(chain))
+    raise typer.Exit(1 if any(chain.first_broken for chain in chains) else 0)
+
+
+@app.command()
+def lineage(
+    model: Annotated[str | None, typer.Argument(help="Name of the monitored model; all if absent.")] = None,
+    at: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="Moment in the model's own time, UTC; now if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what served at a moment, what it learned from, what it was proved against, under which policy, and who approved it."""
+    _quiet()
+    from plumbline.governance import picture, read_governance
+
+    try:
+        lines = read_governance(Settings.from_environment(), model, at)
+    except LookupError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps([line.plain for line in lines], indent=2))
+        return
+    console.print(picture(lines))
 
 
 @app.command()

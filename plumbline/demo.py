@@ -95,7 +95,7 @@ def read_result(settings: Settings, policy: MonitoredModel, control: MonitoredMo
     registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
     measured = lake.read(policy.model, tables.MEASUREMENTS)
     log = events(lake, policy)
-    decisions = read_ledger(policy.model, lake)
+    decisions = read_ledger(policy, lake)
     fault_chunk = policy.cadence.key(FAULT)
     first_whole = policy.cadence.shift(fault_chunk, 1)
     retrained = decisions[(decisions["action"] == Action.RETRAIN) & (decisions["chunk"] >= fault_chunk)]
@@ -192,7 +192,7 @@ def _first_new_breach(policy: MonitoredModel, measured: "pd.DataFrame", since: s
 
 
 def _retrainings_before(lake: Lake, policy: MonitoredModel, until: datetime) -> int:
-    decisions = read_ledger(policy.model, lake)
+    decisions = read_ledger(policy, lake)
     return int(((decisions["action"] == Action.RETRAIN) & (decisions["clause"] != "no_champion") & (decisions["as_of"] < until)).sum())
 
 

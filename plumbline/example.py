@@ -76,7 +76,7 @@ class Seen:
 
     def ledger(self, model: str) -> "pd.DataFrame":
         """Every evaluation of the retraining policy, oldest first."""
-        return read_ledger(model, self.settings.lake)
+        return read_ledger(self.policies[model], self.settings.lake)
 
     def measurements(self, model: str) -> "pd.DataFrame":
         """Everything measured on ``model``."""

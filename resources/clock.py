@@ -28,5 +28,5 @@ def now(policy: MonitoredModel, lake: Lake) -> datetime:
     scored = lake.partitions(policy.model, scored_batches(policy), "chunk")
     if scored:
         # a chunk without a single row leaves no scores, but it is judged and decided on
-        return policy.cadence.end(max(scored[-1], newest_decided(policy.model, lake) or ""))
+        return policy.cadence.end(max(scored[-1], newest_decided(policy, lake) or ""))
     return policy.reference.end + parse_duration(policy.outcome.delay)

@@ -7,6 +7,7 @@ Reads: ``decisions``.
 from typing import TYPE_CHECKING
 
 from resources.lake import Lake
+from resources.policy import MonitoredModel
 from resources.tables import DECISIONS
 from resources.vocabulary import Action
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_ledger(model: str, lake: Lake) -> "pd.DataFrame":
+def read_ledger(policy: MonitoredModel, lake: Lake) -> "pd.DataFrame":
     """All evaluations, oldest first; one that was completed later, with the onset its run has dated, stands once."""
-    rows = lake.read(model, DECISIONS).sort_values(["evaluation", "evaluated_at"], kind="stable")
+    rows = lake.read(policy.model, DECISIONS).sort_values(["evaluation", "evaluated_at"], kind="stable")
     return rows.drop_duplicates("evaluation", keep="last").reset_index(drop=True)
 
 
@@ -27,9 +28,9 @@ def settled(rows: "pd.DataFrame") -> "pd.DataFrame":
     return ranked.drop_duplicates("chunk", keep="last").drop(columns="is_order").reset_index(drop=True)
 
 
-def newest_decided(model: str, lake: Lake) -> str | None:
+def newest_decided(policy: MonitoredModel, lake: Lake) -> str | None:
     """Newest chunk that has been decided on, if any."""
     with lake.connect() as connection:
-        lake.attach(connection, model, DECISIONS)
+        lake.attach(connection, policy.model, DECISIONS)
         found = connection.execute(f"SELECT max(chunk) FROM {DECISIONS.name}").fetchone()
     return str(found[0]) if found and found[0] is not None else None

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.chunks import parse_duration
+from resources.chunks import as_utc, parse_duration
 from resources.outcome_source import read_outcomes
 from resources.policy import PROBABILITY, MonitoredModel, probability_column
 from resources.source import (
@@ -95,6 +95,21 @@ def read_log(
         frame = connection.sql(_sorting_query(policy, moment, types, window)).df()
     read = _split(policy, frame)
     return _with_outcomes(policy, base, read, known_by) if with_outcomes else read
+
+
+def newest_row(policy: MonitoredModel, base: Path, before: datetime) -> datetime | None:
+    """Time of the newest row of the log with ``time < before``, UTC; ``None`` where there is none.
+
+    Raises:
+        LogSourceError: for a missing file, table or column, or timestamps without a declared zone.
+    """
+    with connect() as connection:
+        types = open_source(connection, policy.log, base)
+        _require_columns(policy, types)
+        require_zone(connection, policy.log, policy.log.time, types)
+        moment = moment_sql(policy.log, policy.log.time, types)
+        [(found,)] = connection.sql(f"SELECT max({moment}) FROM source WHERE {moment} < '{before.isoformat()}'").fetchall()
+    return None if found is None else as_utc(found)
 
 
 def read_observed(policy: MonitoredModel, base: Path, start: datetime, end: datetime) -> "pd.DataFrame":

@@ -83,6 +83,18 @@ def previous_version(lake: Lake, policy: MonitoredModel, version: str) -> str | 
     return None if before is None or before != before else str(before)
 
 
+def own_time(policy: MonitoredModel, row: Any) -> datetime:
+    """When an event happened in the model's own time: a replayed log's is that of the order, a live one's the clock's.
+
+    Args:
+        policy: the monitored model.
+        row: one row of ``rollout_events``, as ``itertuples`` gives it.
+    """
+    is_replayed = policy.replay is not None and row.as_of is not None and row.as_of == row.as_of
+    moment: datetime = (row.as_of if is_replayed else row.at).to_pydatetime()
+    return moment
+
+
 def _moment(value: datetime | None) -> "pd.Timestamp | None":
     import pandas as pd
 

@@ -11,7 +11,7 @@ from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
-from training_assets import approval, candidate, gates, rollout, scoring, shadow, training_set, trigger
+from training_assets import approval, candidate, gates, governance, rollout, scoring, shadow, training_set, trigger
 from training_assets.recipes import RECIPES
 
 _RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.SHADOW_SCORES, Stage.PROMOTION]
@@ -75,7 +75,7 @@ def build_defs(
         asset_job(policy, "score", [Stage.SCORED_BATCH], "The champion scores a chunk.", {TAG_LANE: policy.model}) for policy in served
     ]
     return dg.Definitions(
-        assets=[asset for policy in policies for asset in family(policy, settings)],
+        assets=[*(asset for policy in policies for asset in family(policy, settings)), governance.build_lineage(policies)],
         jobs=[
             *retrain,
             *score,
@@ -84,8 +84,9 @@ def build_defs(
                 for policy in policies
                 for build in (rollout.build_rollback_job, trigger.build_override_job, approval.build_approval_job)
             ),
+            governance.lineage_job(),
         ],
-        schedules=[scoring.build_score_schedule(policy) for policy in served],
+        schedules=[*(scoring.build_score_schedule(policy) for policy in served), governance.build_lineage_schedule()],
         sensors=[
             trigger.build_trigger(policies, retrain),
             *([scoring.build_replay_clock(served, score, is_paced=is_paced)] if served else []),

@@ -47,7 +47,7 @@ class Evaluation:
 
 def read_history(policy: MonitoredModel, lake: Lake) -> History:
     """Everything known now that a decision may rest on."""
-    return _history(policy, lake, read_ledger(policy.model, lake))[0]
+    return _history(policy, lake, read_ledger(policy, lake))[0]
 
 
 def _history(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame") -> tuple[History, Position]:
@@ -93,7 +93,7 @@ def evaluate(policy: MonitoredModel, lake: Lake) -> Evaluation:
     """Decide on all that is known now and keep the answer; on nothing new the last answer stands and nothing is written."""
     import pandas as pd
 
-    rows = read_ledger(policy.model, lake)
+    rows = read_ledger(policy, lake)
     history, position = _history(policy, lake, rows)
     if len(rows) and _position_of(rows.iloc[-1]) == position:
         before = rows.iloc[:-1]
@@ -145,7 +145,7 @@ def plain(leaf: Reading) -> dict[str, Any]:
 
 def unanswered_order(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame | None" = None) -> dict[str, Any] | None:
     """The newest ordered retraining that has produced no evaluation yet: its run may never have been launched."""
-    rows = read_ledger(policy.model, lake) if rows is None else rows
+    rows = read_ledger(policy, lake) if rows is None else rows
     fired = rows.loc[rows["action"] == Action.RETRAIN, "chunk"]
     if fired.empty or fired.iloc[-1] in lake.partitions(policy.model, tables.EVALUATIONS, "chunk"):
         return None
@@ -154,7 +154,7 @@ def unanswered_order(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame | N
 
 def ordered(policy: MonitoredModel, lake: Lake, chunk: str) -> dict[str, Any] | None:
     """What was settled about ``chunk`` as a plain mapping, ``inputs`` decoded; ``None`` if nothing was decided."""
-    return _decoded(read_ledger(policy.model, lake), chunk)
+    return _decoded(read_ledger(policy, lake), chunk)
 
 
 def _decoded(rows: "pd.DataFrame", chunk: str) -> dict[str, Any] | None:
@@ -169,7 +169,7 @@ def keep_onset(policy: MonitoredModel, lake: Lake, chunk: str, onset: datetime) 
     """Complete the order of ``chunk`` with the onset that its run has dated."""
     import pandas as pd
 
-    rows = read_ledger(policy.model, lake)
+    rows = read_ledger(policy, lake)
     own = rows[(rows["chunk"] == chunk) & (rows["action"] == Action.RETRAIN)].assign(
         onset=pd.Timestamp(onset), evaluated_at=pd.Timestamp(datetime.now(UTC))
     )

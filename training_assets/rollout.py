@@ -5,6 +5,7 @@ Reads: ``evaluations``, ``training_sets``, ``held_out``. Writes: MLflow aliases,
 ``feature_importances``.
 """
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version as package_version
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from resources import tables
+from resources.clock import now
 from resources.lake import Lake
 from resources.names import job_name
 from resources.policy import MonitoredModel
@@ -145,6 +147,19 @@ def _store_importance(policy: MonitoredModel, lake: Lake, registry: Registry, ve
     lake.replace(policy.model, tables.FEATURE_IMPORTANCES, frame, {"model_version": version})
 
 
+def content_hash(rows: "pd.DataFrame") -> str:
+    """Hash of rows ``(n_rows, ...)`` with ``prediction_id``; the order they were stored in does not matter."""
+    import pandas as pd
+
+    ordered = rows.sort_values("prediction_id", kind="stable")
+    return hashlib.sha256(pd.util.hash_pandas_object(ordered, index=False).to_numpy().tobytes()).hexdigest()[:32]
+
+
+def _proved_against(accepted: "pd.Series") -> str:
+    against = accepted["champion_version"]
+    return "none: the first model" if against is None or against != against else f"version {against}"
+
+
 def gain_of(accepted: "pd.Series") -> str:
     """The proof of an accepted candidate in words."""
     if accepted["gain"] != accepted["gain"]:
@@ -172,7 +187,16 @@ def roll_back(
             f"{policy.model}: got version {target or 'none'} to restore while {current or 'none'} serves; expected an earlier champion, one of {sorted(champions - {current})}"
         )
     registry.set_champion(policy.model, target)
-    append_event(lake, policy, Event.ROLLED_BACK, reason=reason, approved_by=approved_by, from_version=current, to_version=target)
+    append_event(
+        lake,
+        policy,
+        Event.ROLLED_BACK,
+        reason=reason,
+        approved_by=approved_by,
+        as_of=now(policy, lake),
+        from_version=current,
+        to_version=target,
+    )
     return current, target
 
 
@@ -197,8 +221,12 @@ def build_model_version(policy: MonitoredModel) -> dg.AssetsDefinition:
             context.log.info(f"nothing to register: {rejection}")
             return
         reference = lake.read(policy.model, tables.held_out(policy), {"chunk": order.chunk})["time"]
+        learned = lake.read(policy.model, tables.training_sets(policy), {"chunk": order.chunk})
         tags = {
             "data_version": lake.data_version(policy.model, tables.training_sets(policy), {"chunk": order.chunk}),
+            "data_hash": content_hash(learned[learned["part"] == TRAIN]),
+            "baseline": _proved_against(accepted),
+            "gain": gain_of(accepted),
             "code_version": package_version("plumbline"),
             "policy_hash": policy.policy_hash,
             "reference_window": f"{reference.min():%Y-%m-%d} to {reference.max():%Y-%m-%d}",

@@ -135,7 +135,7 @@ def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
     if not lake.partitions(policy.model, tables.scored_batches(policy), "chunk"):
         return list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
     newest = policy.cadence.shift(policy.cadence.key(now(policy, lake)), -1)
-    if newest != newest_decided(policy.model, lake):
+    if newest != newest_decided(policy, lake):
         return []
     following = policy.cadence.shift(newest, 1)
     return [following] if policy.cadence.end(following) <= policy.replay.end else []

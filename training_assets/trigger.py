@@ -69,7 +69,7 @@ def _request(policy: MonitoredModel, made: Mapping[str, Any]) -> dg.RunRequest:
 
 
 def _observation(policy: MonitoredModel, made: ledger.Evaluation) -> dg.AssetMaterialization:
-    decision, settled_rows = made.decision, settled(made.rows)
+    decision = made.decision
     evidence = "\n".join(["| evidence |", "|---|", *(f"| {line} |" for line in decision.inputs[:20])])
     leaves = decision.reading.leaves() if decision.reading else []
     return dg.AssetMaterialization(
@@ -84,7 +84,7 @@ def _observation(policy: MonitoredModel, made: ledger.Evaluation) -> dg.AssetMat
             "state_after": str(decision.state_after),
             "is_retraining": int(decision.action is Action.RETRAIN),
             "evidence": dg.MetadataValue.md(evidence if decision.inputs else "none"),
-            "timeline": dg.MetadataValue.md(timeline.picture(settled_rows)),
+            "timeline": dg.MetadataValue.md(timeline.picture(settled(made.rows))),
             "ledger": dg.MetadataValue.md(timeline.table(made.rows)),
             "policy_hash": policy.policy_hash,
             **{leaf.clause: leaf.value for leaf in leaves if leaf.value == leaf.value},

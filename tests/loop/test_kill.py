@@ -196,7 +196,7 @@ def test_a_trigger_that_lost_its_cursor_asks_for_the_same_run_again(undisturbed_
     assert first[0].run_key == again[0].run_key
     assert (first[0].job_name, first[0].partition_key, first[0].tags) == (again[0].job_name, again[0].partition_key, again[0].tags)
     policy = _policy(models)
-    decisions = read_ledger(policy.model, Settings.of(killed, models).lake)
+    decisions = read_ledger(policy, Settings.of(killed, models).lake)
     assert list(decisions["action"]) == ["retrain"]
     assert list(decisions["incident"]) == [first[0].run_key]
 

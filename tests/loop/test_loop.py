@@ -78,7 +78,7 @@ def test_the_mis_wired_station_recovers_by_itself(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_the_repaired_station_retrains_nothing(tmp_path):
     with driven(tmp_path, "weather_station_control") as (policy, settings, _):
-        decisions = read_ledger(policy.model, settings.lake)
+        decisions = read_ledger(policy, settings.lake)
     ordered = decisions[decisions["action"] == Action.RETRAIN]
     assert list(ordered["clause"]) == ["no_champion"]
     assert len(decisions) > 4

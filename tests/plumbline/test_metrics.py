@@ -74,6 +74,16 @@ def judged(lake, chunk, verdict):
     lake.replace(MODEL, tables.VERDICTS, pd.DataFrame([row]), {"chunk": chunk})
 
 
+def known(lake, chunk, verdict):
+    """The verdict as decisions see it: known a day after the chunk ended."""
+    moment = pd.Timestamp(chunk, tz="UTC") + pd.Timedelta(days=8)
+    row = {
+        "chunk": chunk, "verdict": str(verdict), "confidence": 0.6, "model_version": "3", "is_realized": False, "n_rows": 100, "measured": "[]",
+        "known_at": moment, "written_at": moment, "digest": "",
+    }  # fmt: skip
+    lake.append(MODEL, tables.VERDICT_VINTAGES, pd.DataFrame([row]))
+
+
 def decided(lake, chunk, action, clause):
     row = {
         "chunk": chunk, "action": str(action), "clause": clause, "incident": None, "state_before": "armed", "state_after": "armed", "inputs": "{}",
@@ -87,7 +97,7 @@ def decided(lake, chunk, action, clause):
 
 
 @pytest.fixture
-def installed(tmp_path):
+def installed(tmp_path, monkeypatch):
     """One model with three judged chunks; outcomes are known of the first alone, and have restated it once."""
     models = tmp_path / "models"
     models.mkdir()
@@ -118,6 +128,9 @@ def installed(tmp_path):
             pd.DataFrame([{"chunk": CHUNKS[0], "known_at": pd.Timestamp(2025, 1, day, tz="UTC"), **vintage}]),
         )
     append_event(lake, policy, Event.PROMOTED, reason="first", approved_by="test", to_version="3")
+    for chunk, verdict in zip(CHUNKS, (Verdict.HEALTHY, Verdict.HEALTHY, Verdict.COVARIATE_HARMFUL), strict=True):
+        known(lake, chunk, verdict)
+    monkeypatch.setattr(metrics, "now", lambda policy, lake: datetime(2025, 2, 1, tzinfo=UTC))  # the log ended then
     return settings
 
 
@@ -169,6 +182,28 @@ def test_what_is_scraped_is_what_the_lake_holds_of_the_newest_judged_chunk(serve
 
 def verdicts(found):
     return [(dict(labels), number) for (name, labels), number in found.items() if name == "plumbline_verdict"]
+
+
+def test_mean_times_are_those_of_the_episodes_in_the_lake_and_follow_it(served, installed):
+    found = scrape(served)
+    assert value(found, "plumbline_mean_time_seconds", model=MODEL, phase="detect") == 8 * 86400
+    assert not [labels for name, labels in found if name == "plumbline_mean_time_seconds" and ("phase", "recover") in labels]
+    assert value(found, "plumbline_harm_episodes_open", model=MODEL) == 1
+    row = {
+        "chunk": "2025-01-27",
+        "verdict": "healthy",
+        "confidence": 0.6,
+        "model_version": "4",
+        "is_realized": False,
+        "n_rows": 100,
+        "measured": "[]",
+    }
+    moment = pd.Timestamp("2025-02-04", tz="UTC")
+    installed.lake.append(MODEL, tables.VERDICT_VINTAGES, pd.DataFrame([{**row, "known_at": moment, "written_at": moment, "digest": ""}]))
+    found = scrape(served)
+    assert value(found, "plumbline_mean_time_seconds", model=MODEL, phase="recover") == 7 * 86400
+    assert value(found, "plumbline_harm_episodes", model=MODEL) == 1
+    assert value(found, "plumbline_harm_episodes_open", model=MODEL) == 0
 
 
 def test_realized_performance_is_the_newest_there_is_and_says_of_which_chunk(served):

@@ -118,7 +118,7 @@ def test_without_the_fault_nothing_is_launched(tmp_path, instance):
     platform.observe("2024-02-13", "2024-02-14")
     tick = platform.tick()
     assert not tick.run_requests
-    ledger = read_ledger("shop", platform.lake)
+    ledger = read_ledger(platform.policy, platform.lake)
     assert list(ledger["action"]) == [Action.HOLD]
     assert ledger["clause"].iloc[0] == "no_harm"
 
@@ -127,7 +127,7 @@ def test_a_data_fault_is_held_as_an_incident_and_launches_nothing(tmp_path, inst
     platform = Platform(tmp_path, instance, synthetic.make_log(fault="missing"))
     platform.observe("2024-02-13")
     assert not platform.tick().run_requests
-    ledger = read_ledger("shop", platform.lake)
+    ledger = read_ledger(platform.policy, platform.lake)
     assert list(ledger["action"]) == [Action.OPEN_INCIDENT]
     assert list(ledger["incident"]) == ["shop/2024-02-13"]
 
@@ -298,7 +298,7 @@ def test_one_broken_model_does_not_stop_the_others(tmp_path, instance):
     sensor = next(one for one in both.sensors if one.name == "retrain_trigger")
     context = dg.build_sensor_context(instance=instance, resources={"lake": platform.lake}, definitions=both)
     sensor.evaluate_tick(context)
-    assert list(read_ledger("shop", platform.lake)["action"]) == [Action.OPEN_INCIDENT]
+    assert list(read_ledger(platform.policy, platform.lake)["action"]) == [Action.OPEN_INCIDENT]
 
 
 def test_an_order_whose_run_was_never_launched_is_requested_again(tmp_path, instance):
@@ -319,7 +319,7 @@ def test_an_override_is_decided_on_at_the_next_tick_and_is_in_the_ledger(tmp_pat
     platform.observe("2024-02-13")
     tick = platform.tick()
     assert not tick.run_requests
-    row = read_ledger("shop", platform.lake).iloc[-1]
+    row = read_ledger(platform.policy, platform.lake).iloc[-1]
     assert (row["action"], row["clause"]) == (Action.HOLD, "manual_override")
     assert "ana: site visit" in row["inputs"]
     append_override(platform.lake, platform.policy, Override.RELEASE, datetime(2100, 1, 1, tzinfo=UTC), who="ana", why="done")
@@ -335,10 +335,10 @@ def test_one_evaluation_is_one_row_and_the_page_shows_it(tmp_path, instance):
     platform.observe("2024-02-13")
     first = platform.tick()
     platform.tick(None)  # a lost cursor asks again: nothing is new, nothing is written
-    assert len(read_ledger("shop", platform.lake)) == 1
+    assert len(read_ledger(platform.policy, platform.lake)) == 1
     platform.observe("2024-02-14")
     platform.tick(first.cursor)
-    rows = read_ledger("shop", platform.lake)
+    rows = read_ledger(platform.policy, platform.lake)
     assert list(rows["evaluation"]) == list(range(len(rows)))
     assert list(rows["vintages_seen"]) == sorted(rows["vintages_seen"])
     (made,) = first.asset_events
