@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, metrics, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, incidents, metrics, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from plumbline import incident_commands
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
 
@@ -282,14 +283,21 @@ def metrics(
         served.close()
 
 
+app.command("incidents")(incident_commands.incidents)
+app.command("acknowledge")(incident_commands.acknowledge)
+app.command("resolve")(incident_commands.resolve)
+
+
 @app.command()
 def schema() -> None:
     """Write the JSON Schema of a declaration for editors, the table of its fields and the table of methods."""
     from monitoring_assets.measures.registry import methods_table
     from resources.catalogue import declaration_table, json_schema
+    from resources.notification_rules import rules_schema
 
     for file, text in (
         (PROJECT / "models" / "schema.json", json_schema()),
+        (PROJECT / "models" / "notifications.schema.json", rules_schema()),
         (PROJECT / "docs" / "declaration.md", declaration_table()),
         (PROJECT / "docs" / "methods.md", methods_table()),
     ):
