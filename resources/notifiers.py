@@ -5,6 +5,7 @@ Reads: the environment variables that channels name.
 """
 
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -57,7 +58,7 @@ class Slack:
     def message(self, channel: Channel, secret: str, notification: Notification) -> Message:
         """Title and details as an attachment in the colour of the severity."""
         target = _native(secret, "slack", "an incoming webhook of Slack: https://hooks.slack.com/services/…")
-        return Message({**target, "include_image": False, "include_footer": False}, notification.title, notification.text)
+        return Message({**target, "include_image": False, "include_footer": False, "format": "text"}, notification.title, notification.text)
 
 
 class Teams:
@@ -158,7 +159,9 @@ class Notifier(dg.ConfigurableResource["Notifier"]):
         if not secret:
             return Sent(False, f"the environment variable {channel.secret} is not set")
         try:
-            said = self._send(KINDS[channel.kind].message(channel, secret, notification), notification)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # apprise loads every plugin it has, some of which import what is deprecated
+                said = self._send(KINDS[channel.kind].message(channel, secret, notification), notification)
         except AddressError as error:
             said = f"what {channel.secret} holds is no address of {channel.kind}; {error}"
         except Exception as error:  # whatever a library does, monitoring goes on
