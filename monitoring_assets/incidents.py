@@ -5,6 +5,7 @@ resolves. Does not: what an incident is (``resources/incidents.py``), what is du
 Reads: ``verdict_vintages``, ``decisions``, ``incident_events``, ``notification_deliveries``. Writes: the last two.
 """
 
+import hashlib
 import json
 import time
 from collections import Counter
@@ -135,6 +136,7 @@ def build_incident_jobs(policies: Sequence[MonitoredModel]) -> list[dg.JobDefini
 
 def build_incident_notifier(policies: Sequence[MonitoredModel], rules: NotificationRules | None) -> dg.SensorDefinition:
     """The sensor: looks at models with news or something left to say, sends, and shows what changed."""
+    asked = hashlib.sha256(rules.model_dump_json().encode()).hexdigest()[:16] if rules else "nobody"
 
     @dg.sensor(
         name="incident_notifier",
@@ -143,13 +145,14 @@ def build_incident_notifier(policies: Sequence[MonitoredModel], rules: Notificat
         description="Folds verdicts into incidents, tells those whom notifications.yaml names, and tries again where a channel failed.",
     )
     def incident_notifier(context: dg.SensorEvaluationContext, lake: Lake, notifier: Notifier) -> dg.SensorResult:
-        cursor: dict[str, Any] = json.loads(context.cursor or "{}")
+        before: dict[str, Any] = json.loads(context.cursor or "{}")
+        cursor = {policy.model: before[policy.model] for policy in policies if policy.model in before}
         wall, until, made = datetime.now(UTC), time.monotonic() + _SENDING_SECONDS, list[Delivery]()
         has_changed = False
         for policy in policies:
             seen = cursor.get(policy.model, {})
             try:
-                mark = mark_of(lake, policy)
+                mark = f"{mark_of(lake, policy)} {asked}"
                 if seen.get("mark") == mark and not seen.get("is_live"):
                     continue
                 told = tell(policy, lake, rules, notifier, wall, until)

@@ -33,7 +33,7 @@ _TABLES = (VERDICT_VINTAGES, DECISIONS, INCIDENT_EVENTS)
 
 def mark_of(lake: Lake, policy: MonitoredModel) -> str:
     """Changes whenever the incidents of a model may have changed."""
-    return " ".join(lake.data_version(policy.model, table) for table in _TABLES)
+    return " ".join([policy.policy_hash, *(lake.data_version(policy.model, table) for table in _TABLES)])
 
 
 def read_said(lake: Lake, policy: MonitoredModel) -> list[Said]:
