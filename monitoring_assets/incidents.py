@@ -1,7 +1,7 @@
 """Open incidents in the UI, and the people who are told about them.
 
 Belongs here: the sensor that sends what is due, the assets that show incidents and deliveries, the jobs by which a person acknowledges or
-resolves. Does not: what an incident is (``resources/incidents.py``), what is due (``resources/notifications.py``).
+resolves. Does not: what an incident is (``resources/incident_fold.py``), what is due (``resources/notifications.py``).
 Reads: ``verdict_vintages``, ``decisions``, ``incident_events``, ``notification_deliveries``. Writes: the last two.
 """
 
@@ -30,8 +30,8 @@ from resources.vocabulary import Check, IncidentState, Severity
 INCIDENTS, NOTIFICATIONS = dg.AssetKey(["platform", "incidents"]), dg.AssetKey(["platform", "notifications"])
 _SHARED: dict[str, Any] = {"group_name": "platform", "owners": ["team:platform"]}
 _INTERVAL_SECONDS = 10
-#: A tick stops sending after this; what is left is sent at the next one.
-_SENDING_SECONDS = 25.0
+#: A tick stops after this, well before the daemon gives it up; what is left is done at the next one.
+_TICK_SECONDS = 25.0
 _MOST_ROWS = 50
 
 
@@ -55,7 +55,7 @@ def tell(
         rules: who is told; nobody if absent.
         notifier: sends.
         wall: the wall clock.
-        until: moment of ``time.monotonic`` after which nothing more is sent.
+        until: moment of ``time.monotonic`` after which nothing more is sent but the first one.
     """
     incidents, present = read_incidents(lake, policy), now(policy, lake)
     is_open = any(not one.is_resolved for one in incidents)
@@ -63,9 +63,9 @@ def tell(
         return Told(incidents, [], False)
     live = [one for one in incidents if is_live(one, rules, present)]
     due = due_notifications(live, read_deliveries(lake, policy), rules, present, wall) if live else []
-    made = []
+    made: list[Delivery] = []
     for one in due:
-        if time.monotonic() > until:
+        if made and time.monotonic() > until:
             break
         made.append(_attempt(rules, notifier, one, present))
         append_delivery(lake, policy, made[-1])
@@ -145,11 +145,12 @@ def build_incident_notifier(policies: Sequence[MonitoredModel], rules: Notificat
         description="Folds verdicts into incidents, tells those whom notifications.yaml names, and tries again where a channel failed.",
     )
     def incident_notifier(context: dg.SensorEvaluationContext, lake: Lake, notifier: Notifier) -> dg.SensorResult:
-        before: dict[str, Any] = json.loads(context.cursor or "{}")
-        cursor = {policy.model: before[policy.model] for policy in policies if policy.model in before}
-        wall, until, made = datetime.now(UTC), time.monotonic() + _SENDING_SECONDS, list[Delivery]()
+        before: dict[str, Any] = json.loads(context.cursor or '{"models": {}, "stopped_at": ""}')
+        cursor = {policy.model: before["models"][policy.model] for policy in policies if policy.model in before["models"]}
+        stopped_at = ""
+        wall, until, made = datetime.now(UTC), time.monotonic() + _TICK_SECONDS, list[Delivery]()
         has_changed = False
-        for policy in policies:
+        for policy in _from(policies, before["stopped_at"]):
             seen = cursor.get(policy.model, {})
             try:
                 mark = f"{mark_of(lake, policy)} {asked}"
@@ -162,14 +163,23 @@ def build_incident_notifier(policies: Sequence[MonitoredModel], rules: Notificat
             shown = _shown(told.incidents)
             has_changed, made = has_changed or shown != seen.get("shown", _shown([])), [*made, *told.made]
             cursor[policy.model] = {"mark": mark, "is_live": told.is_live, "shown": shown}
+            if time.monotonic() > until:
+                stopped_at = policy.model
+                break
         for one in made:
             if not one.is_delivered:
                 context.log.warning(f"{one.channel}: {one.notice} of {one.incident} failed at attempt {one.attempt}: {one.error}")
         events: list[Any] = [_materialized_incidents(cursor)] if has_changed else []
         events += _materialized_deliveries(policies, lake, rules, made) if made else []
-        return dg.SensorResult(asset_events=events, cursor=json.dumps(cursor))
+        return dg.SensorResult(asset_events=events, cursor=json.dumps({"models": cursor, "stopped_at": stopped_at}))
 
     return incident_notifier
+
+
+def _from(policies: Sequence[MonitoredModel], stopped_at: str) -> list[MonitoredModel]:
+    """All of them, those after the one where a tick ran out of time first: open incidents of some must not keep the others waiting."""
+    place = next((place + 1 for place, policy in enumerate(policies) if policy.model == stopped_at), 0)
+    return [*policies[place:], *policies[:place]]
 
 
 def _shown(incidents: Sequence[Incident]) -> dict[str, Any]:

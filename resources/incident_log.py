@@ -1,6 +1,6 @@
 """Incidents out of the lake, and what people say about them.
 
-Belongs here: reading what the fold needs, the append-only ``incident_events``. Does not: the fold (``incidents.py``).
+Belongs here: reading what the fold needs, the append-only ``incident_events``. Does not: the fold (``incident_fold.py``).
 Reads: ``verdict_vintages``, ``decisions``. Reads and writes: ``incident_events``.
 """
 
@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from resources.clock import now
-from resources.incidents import Finding, Incident, Order, Said, fold_incidents, verdict_findings
+from resources.incident_fold import Finding, fold_incidents, verdict_findings
+from resources.incidents import Incident, Order, Said
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.tables import DECISIONS, INCIDENT_EVENTS, VERDICT_VINTAGES

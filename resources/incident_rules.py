@@ -1,6 +1,6 @@
 """What a declaration says about incidents: how loud each cause is, when one is over, and when it is the same one again.
 
-Belongs here: the section ``incidents`` of a declaration. Does not: folding (``incidents.py``), who is told (``notification_rules.py``).
+Belongs here: the section ``incidents`` of a declaration. Does not: folding (``incident_fold.py``), who is told (``notification_rules.py``).
 """
 
 from pydantic import Field

@@ -12,6 +12,7 @@ from sinks import http_sink
 from synthetic_platform import Platform
 from typer.testing import CliRunner
 
+from monitoring_assets import incidents
 from monitoring_assets.incidents import INCIDENTS, NOTIFICATIONS, tell
 from plumbline.cli import app
 from resources import tables
@@ -219,6 +220,21 @@ def test_a_model_that_cannot_be_read_does_not_silence_the_others(installed, monk
     sensor = sensor_of(settings, instance)
     sensor.tick()
     assert [one["model"] for one in sink.bodies] == ["shop"]
+
+
+def test_a_tick_that_runs_out_of_time_is_gone_on_with_by_the_next(installed, monkeypatch):
+    settings, instance, sink = installed
+    body = yaml.safe_load((settings.models / "shop.yaml").read_text())
+    (settings.models / "bakery.yaml").write_text(yaml.safe_dump({**body, "model": "bakery"}))
+    for model in ("bakery", "shop"):
+        append(settings.lake, yesterday(), Verdict.CONCEPT, datetime.now(UTC), model)
+    monkeypatch.setattr(incidents, "_TICK_SECONDS", -1.0)
+    sensor = sensor_of(settings, instance)
+    told = []
+    for _ in range(2):
+        sensor.tick()
+        told.append([one["model"] for one in sink.bodies])
+    assert told == [["bakery"], ["bakery", "shop"]]
 
 
 def test_the_command_line_lists_acknowledges_and_resolves(installed):

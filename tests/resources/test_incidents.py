@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.incidents import RECOVERED, WITHDRAWN, Finding, Order, Said, fold_incidents, incident_times, verdict_findings
+from resources.incident_fold import Finding, fold_incidents, verdict_findings
+from resources.incidents import RECOVERED, WITHDRAWN, Order, Said, incident_times
 from resources.policy import MonitoredModel
 from resources.vintages import JudgedChunk
 from resources.vocabulary import Action, Cause, IncidentState, Severity, Verdict

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.incidents import fold_incidents, verdict_findings
+from resources.incident_fold import fold_incidents, verdict_findings
 from resources.notification_rules import NotificationRules
 from resources.notifications import FIRST_WAIT, LONGEST_WAIT, Delivery, due_notifications, wait_after
 from resources.policy import MonitoredModel
