@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from resources.settings import Settings
@@ -33,7 +34,7 @@ def _quiet() -> None:
 
 
 def _fail(error: Exception) -> typer.Exit:
-    console.print(f"[red]{error}[/red]", soft_wrap=True)
+    console.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
     return typer.Exit(1)
 
 
@@ -69,13 +70,13 @@ def _table(shown: "list[Incident]") -> Table:
         table.add_row(
             one.id,
             f"[{colour}]{one.severity}[/{colour}]",
-            f"{one.state} by {one.acknowledged_by}" if one.acknowledged_by else str(one.state),
+            f"{one.state} by {escape(one.acknowledged_by)}" if one.acknowledged_by else str(one.state),
             one.found,
             f"{one.first_chunk} – {one.last_chunk}",
             f"{one.opened_at:%Y-%m-%d %H:%M}",
             _told(one.time_to_detect),
             "\n".join(f"{order.action} {order.name}" for order in one.orders[-3:]) or "–",
-            f"{one.resolved_at:%Y-%m-%d %H:%M}, {one.resolution}" if one.resolved_at else "–",
+            f"{one.resolved_at:%Y-%m-%d %H:%M}, {escape(one.resolution)}" if one.resolved_at else "–",
         )
     return table
 

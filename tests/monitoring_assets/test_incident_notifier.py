@@ -247,12 +247,12 @@ def test_the_command_line_lists_acknowledges_and_resolves(installed):
     assert name in listed.output.replace("\n", "")
     done = RUNNER.invoke(app, ["acknowledge", name, "--who", "ana", "--why", "looking"])
     assert (done.exit_code, done.output.strip()) == (0, f"{name} is acknowledged")
-    done = RUNNER.invoke(app, ["resolve", name, "--who", "ana", "--why", "rewired"])
+    done = RUNNER.invoke(app, ["resolve", name, "--who", "ana", "--why", "rewired [again]"])
     assert (done.exit_code, done.output.strip()) == (0, f"{name} is resolved")
     again = RUNNER.invoke(app, ["resolve", name, "--who", "ana", "--why", "rewired"])
     assert (again.exit_code, "resolved already" in again.output) == (1, True)
     assert "no open incident; 1 so far" in RUNNER.invoke(app, ["incidents"]).output
-    assert "by ana: rewired" in RUNNER.invoke(app, ["incidents", "--all"], env={"COLUMNS": "240"}).output
+    assert "by ana: rewired [again]" in RUNNER.invoke(app, ["incidents", "--all"], env={"COLUMNS": "240"}).output
     assert RUNNER.invoke(app, ["incidents", "--model", "shopp"]).exit_code == 1
 
 
