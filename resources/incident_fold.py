@@ -99,7 +99,7 @@ class _Course:
             self.close(finding.known_at, WITHDRAWN, "", is_realized=finding.is_realized)
             return
         if finding.chunk > max(self.standing) and finding.is_realized >= any(self.standing.values()):
-            self.healthy = {chunk for chunk in self.healthy if chunk > max(self.standing)} | {finding.chunk}
+            self.healthy.add(finding.chunk)
         if len(self.healthy) >= resolve_after:
             self.close(finding.known_at, RECOVERED, max(self.healthy), is_realized=finding.is_realized)
 

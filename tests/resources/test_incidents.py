@@ -108,6 +108,18 @@ def test_an_older_chunk_restated_after_the_recovery_joins_and_keeps_the_name():
     assert one.is_resolved
 
 
+def test_a_withdrawn_incident_whose_chunk_is_found_bad_again_keeps_its_name_however_late():
+    (one,) = fold([judged(0, BAD), judged(0, GOOD, 3, realized=True), judged(0, BAD, 30, realized=True)], quiet=1)
+    assert (one.opened_at, one.active_since, one.opening) == (START + DAY, START + 30 * DAY, 2)
+
+
+def test_a_breach_between_healthy_chunks_starts_the_count_anew():
+    (one,) = fold(series(BAD, GOOD, BAD, GOOD), resolve_after=2)
+    assert not one.is_resolved
+    (over,) = fold(series(BAD, GOOD, BAD, GOOD, GOOD), resolve_after=2)
+    assert over.resolved_at == START + 5 * DAY
+
+
 def test_people_acknowledge_and_resolve_and_later_breaches_open_it_again():
     name = f"shop/harm/{chunk(0)}"
     seen = Said(name, IncidentState.ACKNOWLEDGED, "ana", "looking", START + 1.5 * DAY)
