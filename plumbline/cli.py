@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, metrics, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, metrics, incidents, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from plumbline import incident_commands
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
 from resources.vocabulary import Override
@@ -330,6 +331,11 @@ def metrics(
         served.close()
 
 
+app.command("incidents")(incident_commands.incidents)
+app.command("acknowledge")(incident_commands.acknowledge)
+app.command("resolve")(incident_commands.resolve)
+
+
 @app.command()
 def doctor(
     model: Annotated[str | None, typer.Argument(help="Name of the monitored model; all if absent.")] = None,
@@ -382,9 +388,11 @@ def schema() -> None:
     """Write the JSON Schema of a declaration for editors, the table of its fields and the table of methods."""
     from monitoring_assets.measures.registry import methods_table
     from resources.catalogue import declaration_table, json_schema
+    from resources.notification_rules import rules_schema
 
     for file, text in (
         (PROJECT / "models" / "schema.json", json_schema()),
+        (PROJECT / "models" / "notifications.schema.json", rules_schema()),
         (PROJECT / "docs" / "declaration.md", declaration_table()),
         (PROJECT / "docs" / "methods.md", methods_table()),
     ):

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from resources.chunks import CADENCES, Cadence, parse_duration
 from resources.expression import ExpressionError, parse
+from resources.incident_rules import IncidentRules
 from resources.retraining import Condition, Retrain
 from resources.section import Duration, FieldError, Moment, Section
 from resources.vocabulary import Task
@@ -367,6 +368,7 @@ class MonitoredModel(Section):
     retrain: Retrain = Retrain()
     gates: Gates = Gates()
     rollout: Rollout = Rollout()
+    incidents: IncidentRules = IncidentRules()
     replay: Replay | None = None
     events: list[KnownEvent] = Field(default_factory=list, description="Known events, drawn into the pictures.")
 

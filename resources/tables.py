@@ -180,6 +180,23 @@ OVERRIDES = Table(
     (),
     frozenset({"at", "as_of", "override", "until", "who", "why"}),
 )
+#: What people said about an incident; append-only.
+INCIDENT_EVENTS = Table(
+    "incident_events",
+    {"incident": "string", "event": "string", "who": "string", "why": "string", "at": "timestamp", "as_of": "timestamp"},
+    (),
+    frozenset({"incident", "event", "who", "why", "at", "as_of"}),
+)
+#: Every attempt to tell somebody about an incident; append-only.
+NOTIFICATION_DELIVERIES = Table(
+    "notification_deliveries",
+    {
+        "incident": "string", "opening": "int64", "notice": "string", "step": "int64", "channel": "string", "attempt": "int64",
+        "at": "timestamp", "as_of": "timestamp", "is_delivered": "bool", "error": "string",
+    },
+    (),
+    frozenset({"incident", "opening", "notice", "step", "channel", "attempt", "at", "as_of", "is_delivered", "error"}),
+)  # fmt: skip
 EVALUATIONS = Table(
     "evaluations",
     {

@@ -66,6 +66,7 @@ class Check(StrEnum):
     ENOUGH_HELD_OUT_ROWS = "enough_held_out_rows"
     BEATS_CHAMPION = "beats_champion"
     SHADOW_IS_SOUND = "shadow_is_sound"
+    NOTIFICATIONS_DELIVERED = "notifications_delivered"
 
 
 class Kind(StrEnum):
@@ -132,6 +133,45 @@ class Update(StrEnum):
     INCREMENTAL = "incremental"
     #: Both, and the better one on the held-out rows.
     COMPETE = "compete"
+
+
+class Cause(StrEnum):
+    """Why an incident is open; breaches of one cause are one incident."""
+
+    #: Data broken as data.
+    DATA_FAULT = "data_fault"
+    #: The model is wrong more often than it may be.
+    HARM = "harm"
+    #: The platform itself does not work.
+    PLATFORM = "platform"
+
+
+class Severity(StrEnum):
+    """How loud an incident is, quietest first."""
+
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class IncidentState(StrEnum):
+    """Where an incident stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Notice(StrEnum):
+    """Kinds of notifications."""
+
+    OPENED = "opened"
+    #: Nobody acknowledged it in time.
+    ESCALATED = "escalated"
+    #: It is still open.
+    REPEATED = "repeated"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
 
 
 class Override(StrEnum):

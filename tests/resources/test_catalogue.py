@@ -154,7 +154,7 @@ CASES = [
     pytest.param(line("id: row_id", "id: row_id, probability: p"), ["demo.yaml:3: log", "prediction"], id="probability without prediction"),
     pytest.param(
         line("delay: 1d", "delay: 1 day"),
-        ["demo.yaml:5: outcome.delay: got '1 day'", "expected a number and a unit of h, d, w, mo, q or y"],
+        ["demo.yaml:5: outcome.delay: got '1 day'", "expected a number and a unit of min, h, d, w, mo, q or y"],
         id="bad duration",
     ),
     pytest.param(
