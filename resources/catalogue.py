@@ -104,11 +104,11 @@ def _merge(base: dict[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def read_declarations(file: Path) -> list[Declaration]:
-    """Read one YAML file: the declared model, then its variants.
+def read_mapping(file: Path) -> tuple[dict[str, Any], dict[FieldPath, int]]:
+    """The plain content of one YAML file, and the line of each field.
 
     Raises:
-        DeclarationError: naming file, line, field, what was got and what is expected, one finding a line.
+        DeclarationError: where it is no YAML, or no mapping.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -123,19 +123,30 @@ def read_declarations(file: Path) -> list[Declaration]:
         raise DeclarationError(f"{file.name}:1: (whole file): got {str(error).splitlines()[0]}; expected valid YAML in UTF-8") from error
     if not isinstance(raw, dict):
         raise DeclarationError(_finding(file, lines, (), raw, "a mapping that starts with `model: <name>`"))
+    return raw, lines
+
+
+def read_declarations(file: Path) -> list[Declaration]:
+    """Read one YAML file: the declared model, then its variants.
+
+    Raises:
+        DeclarationError: naming file, line, field, what was got and what is expected, one finding a line.
+    """
+    raw, lines = read_mapping(file)
     variants = raw.pop(VARIANTS, None) or {}
     if not isinstance(variants, dict) or not all(isinstance(value, dict) for value in variants.values()):
         raise DeclarationError(_finding(file, lines, (VARIANTS,), variants, "a mapping of variant name to overrides"))
-    declarations = [_validate(file, raw, lines)]
+    declarations = [declared_as(file, raw, lines)]
     for name, override in variants.items():
         body = _merge(raw, {"model": f"{raw['model']}_{name}", **override})
         prefix = (VARIANTS, name)
         own = {path[2:]: line for path, line in lines.items() if path[:2] == prefix}
-        declarations.append(_validate(file, body, {**lines, **own}))
+        declarations.append(declared_as(file, body, {**lines, **own}))
     return declarations
 
 
-def _validate(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]) -> Declaration:
+def declared_as(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]) -> Declaration:
+    """Validate a plain declaration; findings point into ``file``. Raises DeclarationError."""
     try:
         return Declaration(MonitoredModel.model_validate(raw), file, lines)
     except ValidationError as error:
