@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, metrics, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, replay, policy diff, metrics, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from plumbline.replay import policy_app, replay
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
 
@@ -295,6 +296,10 @@ def schema() -> None:
     ):
         file.write_text(text, encoding="utf-8")
         console.print(f"written: {file.relative_to(PROJECT)}")
+
+
+app.command()(replay)
+app.add_typer(policy_app, name="policy")
 
 
 def main() -> None:

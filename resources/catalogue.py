@@ -6,6 +6,7 @@ Reads: ``models/*.yaml``. Writes: nothing.
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -38,6 +39,17 @@ class Declaration:
     def error(self, field: FieldPath, got: object, expected: str) -> DeclarationError:
         """Build the error for a value that turned out wrong after validation, such as an unknown method name."""
         return DeclarationError(_finding(self.file, self.lines, field, got, expected))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans of version 1.2: the key ``on`` of a clause is a word, not true."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in own if tag != _BOOLEAN] for first, own in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 class _KeyTwiceError(ValueError):
@@ -112,8 +124,8 @@ def read_mapping(file: Path) -> tuple[dict[str, Any], dict[FieldPath, int]]:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        lines = _line_numbers(yaml.compose(text, Loader=_Loader))
     except _KeyTwiceError as error:
         raise DeclarationError(f"{file.name}:{error}") from error
     except yaml.MarkedYAMLError as error:

@@ -39,6 +39,7 @@ class Stage(StrEnum):
     MODEL_VERSION = "model_version"
     PROMOTION = "promotion"
     SCORED_BATCH = "scored_batch"
+    REPLAY = "replay"
 
 
 class Check(StrEnum):

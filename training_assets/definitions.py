@@ -12,6 +12,7 @@ from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
 from training_assets import candidate, gates, rollout, scoring, training_set, trigger
 from training_assets.recipes import RECIPES
+from training_assets.replay import job as replay_job
 
 _RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.PROMOTION]
 
@@ -26,6 +27,7 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         gates.build_candidate_evaluation(policy, base),
         rollout.build_model_version(policy),
         rollout.build_promotion(policy),
+        replay_job.build_replay(policy),
     ]
     return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
 
@@ -63,7 +65,12 @@ def build_defs(
     ]
     return dg.Definitions(
         assets=[asset for policy in policies for asset in family(policy, settings)],
-        jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies)],
+        jobs=[
+            *retrain,
+            *score,
+            *(rollout.build_rollback_job(policy) for policy in policies),
+            *(replay_job.build_replay_job(policy, settings.models) for policy in policies),
+        ],
         schedules=[scoring.build_score_schedule(policy) for policy in served],
         sensors=[
             trigger.build_trigger(policies, retrain),

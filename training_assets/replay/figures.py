@@ -100,6 +100,13 @@ class Comparison:
         """Figures of one policy."""
         return next(one for one in self.figures if one.policy == policy)
 
+    def excess(self, most: float | None) -> str:
+        """Why the policy that was tried calls too often: the new one, or today's where none was given; empty if it does not."""
+        tried = self.figures[-1]
+        if most is None or tried.alarms_per_month <= most:
+            return ""
+        return f"{tried.policy}: got {tried.alarms_per_month:.2f} alarms a month; expected at most {most:g}"
+
     def as_plain(self) -> dict[str, Any]:
         """Plain data for JSON; what is not known is null."""
         return {name: _plain(value) for name, value in asdict(self).items()}

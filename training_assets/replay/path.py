@@ -10,7 +10,7 @@ from datetime import datetime
 
 from resources.policy import MonitoredModel
 from resources.vocabulary import Action
-from training_assets.decide import Decision, Fired, History, decide
+from training_assets.decide import Clause, Decision, Fired, History, decide
 from training_assets.replay.evidence import Evidence
 from training_assets.replay.knowledge import Knowledge
 from training_assets.replay.moves import Moves
@@ -44,7 +44,7 @@ class Path:
         steps: one per evaluation.
         serving: gives what served a chunk.
         departed: the first evaluation that ordered something else than was ordered; ``None`` if there is none.
-        n_trained: models the replay trained.
+        n_trained: models the replay trained, the first one left out.
         n_refused: orders beyond the bound on trainings.
     """
 
@@ -65,7 +65,7 @@ class Walk:
         recorded: what happened.
         evidence: what would have been known otherwise.
         workshop: what would have been trained.
-        most: trainings at most.
+        most: trainings at most, the first model left out.
         start: before this the live ledger is followed.
         heeds_overrides: whether recorded overrides count.
     """
@@ -123,10 +123,11 @@ class Walk:
         if self._departed is None:
             self._moves.follow(decision.incident)
             return AS_RECORDED
-        if self._trained >= self.most:
+        is_first = decision.clause == Clause.NO_CHAMPION
+        if self._trained >= self.most and not is_first:
             self._refused += 1
             return NOT_TRAINED
-        self._trained += 1
+        self._trained += not is_first
         attempt = self.workshop.train(self.policy, decision, tick.as_of, self._moves.champion(tick))
         if attempt.serving is not None:
             self._moves.promote(tick.as_of, attempt.serving)
