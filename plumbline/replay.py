@@ -20,6 +20,7 @@ from resources.settings import Settings
 
 if TYPE_CHECKING:
     from training_assets.replay.figures import Comparison
+    from training_assets.replay.run import Asked
 
 policy_app = typer.Typer(no_args_is_help=True, help="Look at a retraining policy.")
 console = Console()
@@ -27,7 +28,7 @@ _DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 def _stop(error: Exception) -> typer.Exit:
-    console.print(f"[red]{error}[/red]", soft_wrap=True, markup=True, highlight=False)
+    console.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
     return typer.Exit(2)
 
 
@@ -88,10 +89,7 @@ def replay(
 
     _quiet()
     from resources.chunks import as_utc, parse_duration
-    from resources.registry import Registry
-    from training_assets.replay.picture import picture as drawn
-    from training_assets.replay.run import Asked, NothingToReplayError
-    from training_assets.replay.run import replay as replayed
+    from training_assets.replay.run import Asked
 
     models = home / "models" if home is not None and (home / "models").is_dir() else None
     settings = Settings.of(home, models) if home is not None else Settings.from_environment()
@@ -99,37 +97,49 @@ def replay(
     new = _changed(policy, declared) if policy is not None else None
     try:
         parse_duration(every)
-        asked = Asked(new, as_utc(start) if start else None, as_utc(end) if end else None, train, every)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description:<24}"),
-            BarColumn(),
-            TextColumn("{task.completed} evaluations"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=console) as progress:
-            bar = progress.add_task("reading the record", total=None)
-            comparison = replayed(
-                declared,
-                settings.lake,
-                Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root),
-                settings.models,
-                asked,
-                lambda name: progress.update(bar, advance=1, description=name),
-            )
-            progress.update(bar, total=progress.tasks[0].completed, description="done")
-    except (NothingToReplayError, ValueError) as error:
+    except ValueError as error:
         raise _stop(error) from error
+    asked = Asked(new, as_utc(start) if start else None, as_utc(end) if end else None, train, every)
+    comparison = _replayed(settings, declared, asked)
     _show(comparison)
+    _keep(declared, comparison, result, picture)
+    if excess := comparison.excess(max_alarms):
+        console.print(excess, style="red", soft_wrap=True, markup=False, highlight=False)
+        raise typer.Exit(1)
+
+
+def _replayed(settings: Settings, declared: MonitoredModel, asked: "Asked") -> "Comparison":
+    """The comparison, with a progress bar."""
+    from resources.registry import Registry
+    from training_assets.replay.run import NothingToReplayError, replay
+
+    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    evaluations = TextColumn("{task.completed} evaluations")
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description:<24}"), BarColumn(), evaluations, TimeElapsedColumn(), console=console
+    ) as progress:
+        bar = progress.add_task("reading the record", total=None)
+
+        def told(name: str) -> None:
+            progress.update(bar, advance=1, description=name)
+
+        try:
+            found = replay(declared, settings.lake, registry, settings.models, asked, told)
+        except NothingToReplayError as error:
+            raise _stop(error) from error
+        progress.update(bar, total=progress.tasks[0].completed, description="done")
+    return found
+
+
+def _keep(declared: MonitoredModel, comparison: "Comparison", result: Path | None, picture: Path | None) -> None:
+    from training_assets.replay.picture import picture as drawn
+
     if result is not None:
         result.write_text(json.dumps(comparison.as_plain(), indent=2) + "\n", encoding="utf-8")
         console.print(f"written to {result}", soft_wrap=True)
     if picture is not None:
         picture.write_bytes(drawn(declared, comparison))
         console.print(f"drawn into {picture}", soft_wrap=True)
-    if excess := comparison.excess(max_alarms):
-        console.print(f"[red]{excess}[/red]", soft_wrap=True)
-        raise typer.Exit(1)
 
 
 def _show(comparison: "Comparison") -> None:
