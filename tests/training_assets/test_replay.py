@@ -122,10 +122,10 @@ class TestARecordedLife:
         settings, former, policy = life
         recorded = read_recorded(policy, settings.lake)
         ledger = recorded.ledger.copy()
-        ledger.loc[len(ledger) - 1, "clause"] = "budget"
+        ledger.loc[len(ledger) - 1, "clause"] = "tampered"
         found = reproduce(replace(recorded, ledger=ledger), [former])
         assert len(found.differing) == 1
-        assert "clause: live 'budget', replayed" in found.differing[0]
+        assert "clause: live 'tampered', replayed" in found.differing[0]
 
     def test_todays_policy_follows_the_record_and_never_departs_where_live_retrained(self, life):
         settings, former, _ = life
@@ -236,8 +236,8 @@ def test_beyond_the_bound_the_model_that_serves_is_kept_and_that_is_said(tmp_pat
 
 def test_the_cost_is_told_where_the_declaration_names_prices(tmp_path):
     when = {"any": [{"verdict": {}}, {"cost": {"loss_per_unit": 2.0, "training_cost": 50}}]}
-    scene = scene_of(tmp_path, fault="concept", retrain={**SCORED_HERE["retrain"], "when": when})
-    found = compare(scene, Asked(train=12), "")
+    scene = scene_of(tmp_path, fault="concept", retrain={**SCORED_HERE["retrain"], "when": when, "cooldown": 6})
+    found = compare(scene, Asked(train=3), "")
     never, today = found.of(NEVER), found.of(TODAY)
     assert never.cost > today.cost >= 50 * today.retrainings  # decay of a model that is not retrained costs more than the trainings
 
@@ -249,7 +249,8 @@ def test_rows_known_at_a_moment_are_those_the_platform_would_learn_from(tmp_path
     own, real = past.labelled(policy, moment), labelled_rows(policy, models, moment)
     pd.testing.assert_frame_equal(own[list(real.columns)], real)
     newest = past.chunk(policy.cadence.key(moment - timedelta(hours=1)), moment)
-    assert newest["y_true"].isna().all()  # a day must pass before an outcome is due
+    assert newest["y_true"].iloc[1:].isna().all()  # a day must pass before an outcome is due; the first row's is due at this very moment
+    assert past.chunk(newest["chunk"].iloc[0])["y_true"].notna().all()
 
 
 def test_a_model_served_elsewhere_is_judged_by_the_logs_own_predictions(tmp_path):
