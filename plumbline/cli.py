@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, metrics, incidents, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, replay, policy diff, metrics, incidents, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from plumbline import incident_commands
+from plumbline.replay import policy_app, replay
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
 from resources.vocabulary import Override
@@ -398,6 +399,10 @@ def schema() -> None:
     ):
         file.write_text(text, encoding="utf-8")
         console.print(f"written: {file.relative_to(PROJECT)}")
+
+
+app.command()(replay)
+app.add_typer(policy_app, name="policy")
 
 
 def main() -> None:

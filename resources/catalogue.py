@@ -6,6 +6,7 @@ Reads: ``models/*.yaml``. Writes: nothing.
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -42,6 +43,17 @@ class Declaration:
     def error(self, field: FieldPath, got: object, expected: str) -> DeclarationError:
         """Build the error for a value that turned out wrong after validation, such as an unknown method name."""
         return DeclarationError(_finding(self.file, self.lines, field, got, expected))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans of version 1.2: the key ``on`` of a clause is a word, not true."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in own if tag != _BOOLEAN] for first, own in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 class _KeyTwiceError(ValueError):
@@ -108,24 +120,39 @@ def _merge(base: dict[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def read_mapping(file: Path) -> tuple[dict[str, Any], dict[FieldPath, int]]:
+    """The plain content of one YAML file, and the line of each field.
+
+    Raises:
+        DeclarationError: where it is no YAML, or no mapping.
+    """
+    raw, lines = _read(file)
+    if not isinstance(raw, dict):
+        raise DeclarationError(_finding(file, lines, (), raw, "a mapping that starts with `model: <name>`"))
+    return raw, lines
+
+
+def declared_as(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]) -> Declaration:
+    """Validate a plain declaration; findings point into ``file``. Raises DeclarationError."""
+    return Declaration(_validate(file, raw, lines, MonitoredModel), file, lines)
+
+
 def read_declarations(file: Path) -> list[Declaration]:
     """Read one YAML file: the declared model, then its variants.
 
     Raises:
         DeclarationError: naming file, line, field, what was got and what is expected, one finding a line.
     """
-    raw, lines = _read(file)
-    if not isinstance(raw, dict):
-        raise DeclarationError(_finding(file, lines, (), raw, "a mapping that starts with `model: <name>`"))
+    raw, lines = read_mapping(file)
     variants = raw.pop(VARIANTS, None) or {}
     if not isinstance(variants, dict) or not all(isinstance(value, dict) for value in variants.values()):
         raise DeclarationError(_finding(file, lines, (VARIANTS,), variants, "a mapping of variant name to overrides"))
-    declarations = [Declaration(_validate(file, raw, lines, MonitoredModel), file, lines)]
+    declarations = [declared_as(file, raw, lines)]
     for name, override in variants.items():
         body = _merge(raw, {"model": f"{raw['model']}_{name}", **override})
         prefix = (VARIANTS, name)
         own = {path[2:]: line for path, line in lines.items() if path[:2] == prefix}
-        declarations.append(Declaration(_validate(file, body, {**lines, **own}, MonitoredModel), file, {**lines, **own}))
+        declarations.append(declared_as(file, body, {**lines, **own}))
     return declarations
 
 
@@ -181,8 +208,8 @@ def _read(file: Path) -> tuple[Any, dict[FieldPath, int]]:
     """The plain data of a YAML file, and where each field stands."""
     try:
         text = file.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        lines = _line_numbers(yaml.compose(text, Loader=_Loader))
     except _KeyTwiceError as error:
         raise DeclarationError(f"{file.name}:{error}") from error
     except yaml.MarkedYAMLError as error:

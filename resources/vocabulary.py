@@ -40,6 +40,7 @@ class Stage(StrEnum):
     SHADOW_SCORES = "shadow_scores"
     PROMOTION = "promotion"
     SCORED_BATCH = "scored_batch"
+    REPLAY = "replay"
 
 
 class Check(StrEnum):

@@ -13,6 +13,7 @@ from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
 from training_assets import approval, candidate, gates, governance, rollout, scoring, shadow, training_set, trigger
 from training_assets.recipes import RECIPES
+from training_assets.replay import job as replay_job
 
 _RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.SHADOW_SCORES, Stage.PROMOTION]
 
@@ -28,6 +29,7 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         rollout.build_model_version(policy),
         shadow.build_shadow_scores(policy),
         approval.build_promotion(policy),
+        replay_job.build_replay(policy),
     ]
     return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
 
@@ -84,6 +86,7 @@ def build_defs(
                 for policy in policies
                 for build in (rollout.build_rollback_job, trigger.build_override_job, approval.build_approval_job)
             ),
+            *(replay_job.build_replay_job(policy, settings.models) for policy in policies),
             governance.lineage_job(),
         ],
         schedules=[*(scoring.build_score_schedule(policy) for policy in served), governance.build_lineage_schedule()],

@@ -111,24 +111,40 @@ def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datet
     Harm that came with the inputs is dated by how strange they are to the champion's reference, all together; harm
     that only outcomes show, by the losses of the served predictions. Losses alone follow the seasons.
     """
-    import pandas as pd
+    chunks = chunks_around(policy, first_harm, as_of)
+    served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks}).sort_values(["time", "prediction_id"], kind="stable")
+    if is_covariate and policy.features.numeric:
+        version = served.loc[served["chunk"] >= first_harm, "model_version"].iloc[0]
+        reference = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
+        return date_harm(policy, first_harm, served, reference)
+    outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
+    return date_harm(policy, first_harm, served.merge(outcomes, on="prediction_id"), None)
 
-    from monitoring_assets.measures.onset import date_onset, losses_of, strangeness
 
+def chunks_around(policy: MonitoredModel, first_harm: str, as_of: datetime) -> list[str]:
+    """Chunks in which the start of the harm is looked for: some before the first harmful one, and all that began since."""
     chunks, key = [], policy.cadence.shift(first_harm, -_LOOK_BACK)
     while policy.cadence.start(key) < as_of:
         chunks.append(key)
         key = policy.cadence.shift(key, 1)
-    served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks}).sort_values(["time", "prediction_id"], kind="stable")
+    return chunks
+
+
+def date_harm(policy: MonitoredModel, first_harm: str, rows: "pd.DataFrame", reference: "pd.DataFrame | None") -> datetime:
+    """The most likely start of the harm in some rows; the start of the first harmful chunk where that would be a guess.
+
+    Args:
+        policy: declares features and task.
+        first_harm: first harmful chunk.
+        rows: ``(n_rows, ...)`` served rows in time order; with predictions and outcomes where ``reference`` is absent.
+        reference: dates by how strange the inputs are to these rows; by the losses if absent.
+    """
+    import pandas as pd
+
+    from monitoring_assets.measures.onset import date_onset, losses_of, strangeness
+
     numeric = policy.features.numeric
-    if is_covariate and numeric:
-        version = served.loc[served["chunk"] >= first_harm, "model_version"].iloc[0]
-        reference = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
-        rows, sequence = served, strangeness(reference[numeric].to_numpy(), served[numeric].to_numpy())
-    else:
-        outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
-        rows = served.merge(outcomes, on="prediction_id")
-        sequence = losses_of(policy.task, rows)
+    sequence = losses_of(policy.task, rows) if reference is None else strangeness(reference[numeric].to_numpy(), rows[numeric].to_numpy())
     found = date_onset(sequence)
     if found is None or found.statistic < _MINIMUM_STATISTIC:
         return policy.cadence.start(first_harm)

@@ -67,10 +67,9 @@ def score(
             raise ValueError("got no values; expected what each kind of row is worth (performance.business_value)")
         return sum(values[outcome][predicted] * score(task, cell, y_true, y_pred, None) for cell, (outcome, predicted) in CELLS.items())
     if metric in ("roc_auc", "average_precision"):
-        if not 0 < y_true.sum() < len(y_true):
+        if y_proba is None or not 0 < y_true.sum() < len(y_true):
             return float("nan")
-        function = metrics.roc_auc_score if metric == "roc_auc" else metrics.average_precision_score
-        return float(function(y_true, y_proba))
+        return area_under_roc(y_true, y_proba) if metric == "roc_auc" else float(metrics.average_precision_score(y_true, y_proba))
     if metric == "specificity":
         return float(metrics.recall_score(y_true, y_pred, pos_label=0, zero_division=zero_division))
     functions = {
@@ -84,6 +83,21 @@ def score(
         "mape": metrics.mean_absolute_percentage_error,
     }
     return float(functions[metric](y_true, y_pred))
+
+
+def area_under_roc(y_true: "np.ndarray", y_proba: "np.ndarray") -> float:
+    """ROC AUC of ``(n,)`` outcomes 0 and 1 and scores, in [0, 1]; ties count half. Both classes must occur.
+
+    The Mann-Whitney statistic: a bootstrap asks for it thousands of times, and scikit-learn's checks take fifty times as long as the ranks.
+
+    Source: Hanley & McNeil (1982); equal to ``sklearn.metrics.roc_auc_score``.
+    """
+    from scipy.stats import rankdata
+
+    is_positive = y_true == 1
+    n_positive = int(is_positive.sum())
+    surplus = float(rankdata(y_proba)[is_positive].sum()) - n_positive * (n_positive + 1) / 2
+    return surplus / (n_positive * (len(y_true) - n_positive))
 
 
 def _score_of_classes(metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y_proba: "np.ndarray | None") -> float:

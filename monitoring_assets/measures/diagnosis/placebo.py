@@ -69,7 +69,6 @@ def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_
     Source: Hahn & Meeker (1991) for the interval of one further block; Phipson & Smyth (2010), Permutation p-values
     should never be zero, for the count.
     """
-    import numpy as np
 
     if (task, metric) not in METRICS or n_rows < 1:
         known = ", ".join(name for own, name in METRICS if own is task)
@@ -80,13 +79,21 @@ def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_
     if separate < 2 or math.isnan(value):
         reason = f"got a value of {value:g} on {n_rows} rows and {len(known_rows)} reference rows"
         return Placebo(NAN, NAN, NAN, 0, separate, reason=f"{reason}; expected a number and at least {2 * n_rows} reference rows")
-    last = len(known_rows) - n_rows
+    return compared(block_values(known_rows, metric, n_rows, values), value, sign_of(task, metric), separate)
+
+
+def block_values(rows: "pd.DataFrame", metric: str, n_rows: int, values: Values | None = None) -> "np.ndarray":
+    """The metric on evenly spread blocks of ``n_rows`` rows in a row, where it is finite; ``rows`` holds at least as many, all known."""
+    import numpy as np
+
+    last = len(rows) - n_rows
     starts = np.unique(np.linspace(0, last, min(MOST_BLOCKS, last + 1)).astype("int64"))
-    found = np.array([metric_value(known_rows.iloc[start : start + n_rows], metric, values) for start in starts])
-    return _compared(found[np.isfinite(found)], value, sign_of(task, metric), separate)
+    found = np.array([metric_value(rows.iloc[start : start + n_rows], metric, values) for start in starts])
+    return found[np.isfinite(found)]
 
 
-def _compared(values: "np.ndarray", value: float, sign: int, separate: int) -> Placebo:
+def compared(values: "np.ndarray", value: float, sign: int, separate: int) -> Placebo:
+    """Place a chunk's ``value`` among those of the reference's blocks, ``separate`` of which fit beside each other."""
     from scipy.stats import t
 
     if len(values) < 2:
