@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from resources.incidents import Incident
     from resources.vocabulary import IncidentState
 
-console = Console()
 _COLOURS = {"warning": "yellow", "error": "red", "critical": "bold red"}
 
 Name = Annotated[str, typer.Argument(metavar="INCIDENT", help="As `plumbline incidents` names it.")]
@@ -34,7 +33,7 @@ def _quiet() -> None:
 
 
 def _fail(error: Exception) -> typer.Exit:
-    console.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+    Console().print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
     return typer.Exit(1)
 
 
@@ -56,9 +55,9 @@ def incidents(
     found = [one for policy in policies for one in read_incidents(settings.lake, policy)]
     shown = [one for one in found if every or not one.is_resolved]
     if not shown:
-        console.print(f"no {'' if every else 'open '}incident; {len(found)} so far")
+        Console().print(f"no {'' if every else 'open '}incident; {len(found)} so far")
         return
-    console.print(_table(shown))
+    Console().print(_table(shown))
 
 
 def _table(shown: "list[Incident]") -> Table:
@@ -111,4 +110,4 @@ def _say(incident: str, state: "IncidentState", who: str, why: str) -> None:
         made = say(settings.lake, policies, incident, state, who=who, why=why)
     except (LookupError, ValueError) as error:
         raise _fail(error) from error
-    console.print(f"{made.id} is {made.state}", soft_wrap=True)
+    Console().print(f"{made.id} is {made.state}", soft_wrap=True)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def read_ledger(policy: MonitoredModel, lake: Lake) -> "pd.DataFrame":
     """All evaluations, oldest first; one that was completed later, with the onset its run has dated, stands once."""
-    rows = lake.read(policy.model, DECISIONS).sort_values(["evaluation", "evaluated_at"], kind="stable")
+    rows = lake.read(policy.model, DECISIONS)
+    if rows["evaluation"].is_monotonic_increasing and rows["evaluation"].is_unique:
+        return rows
+    rows = rows.sort_values(["evaluation", "evaluated_at"], kind="stable")
     return rows.drop_duplicates("evaluation", keep="last").reset_index(drop=True)
 
 

@@ -24,7 +24,8 @@ _GENESIS = "0" * 64
 
 def events(lake: Lake, policy: MonitoredModel) -> "pd.DataFrame":
     """All rollout events, oldest first."""
-    return lake.read(policy.model, ROLLOUT_EVENTS).sort_values("at", kind="stable").reset_index(drop=True)
+    rows = lake.read(policy.model, ROLLOUT_EVENTS)
+    return rows if len(rows) < 2 else rows.sort_values("at", kind="stable").reset_index(drop=True)
 
 
 def append_event(

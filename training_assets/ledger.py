@@ -70,14 +70,16 @@ def champion_of(policy: MonitoredModel, log: "pd.DataFrame", vintages: Sequence[
         log: rows of ``rollout_events`` known so far, oldest first.
         vintages: verdicts known so far.
     """
-    moves = log[log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
-    if not policy.log.is_scored_here:
+    if policy.log.is_scored_here:
+        moves = log[log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
+        if moves.empty:
+            return None
+        version = str(moves["to_version"].iloc[-1])
+    else:
         judged = newest_by_chunk(vintages)
         version = judged[max(judged)].model_version if judged else EXTERNAL
-    elif moves.empty:
-        return None
-    else:
-        version = str(moves["to_version"].iloc[-1])
+    if log.empty:
+        return Promotion(version, None, None)
     own = log[(log["event"] == Event.PROMOTED) & (log["to_version"] == version)]
     if own.empty:
         return Promotion(version, None, None)
@@ -131,9 +133,7 @@ def row_of(decision: Decision, as_of: datetime, position: Position, evaluation: 
             "events_seen": position.events, "overrides_seen": position.overrides,
         }
     ])  # fmt: skip
-    for name in ("onset", "as_of", "evaluated_at"):
-        frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
-    return frame
+    return frame.astype(dict.fromkeys(("onset", "as_of", "evaluated_at"), "datetime64[us, UTC]"))
 
 
 def plain(leaf: Reading) -> dict[str, Any]:

@@ -20,19 +20,23 @@ _MOST_BARS, _MOST_ROWS = 120, 20
 
 
 def picture(rows: "pd.DataFrame") -> str:
-    """A bar per settled chunk, newest to the right, as a markdown image.
+    """A bar per chunk, newest to the right, as a markdown image: the retraining it ordered, else the last answer about it.
 
     Args:
-        rows: settled rows of ``decisions``, oldest first.
+        rows: rows of ``decisions``, oldest first.
     """
-    shown = rows.tail(_MOST_BARS)
+    settled: dict[str, tuple[str, str]] = {}
+    for chunk, action, clause in zip(rows["chunk"], rows["action"], rows["clause"], strict=True):
+        if settled.get(chunk, ("", ""))[0] != Action.RETRAIN:
+            settled[chunk] = action, clause
+    shown = sorted(settled.items())[-_MOST_BARS:]
     step = _WIDTH / max(len(shown), 1)
     bars = [
-        f'<rect x="{place * step:.1f}" y="{_TOP}" width="{max(step - 1, 1):.1f}" height="{_BAR}" fill="{_COLOURS[Action(row.action)]}">'
-        f"<title>{escape(f'{row.chunk}: {row.action} by {row.clause}')}</title></rect>"
-        for place, row in enumerate(shown.itertuples())
+        f'<rect x="{place * step:.1f}" y="{_TOP}" width="{max(step - 1, 1):.1f}" height="{_BAR}" fill="{_COLOURS[Action(action)]}">'
+        f"<title>{escape(f'{chunk}: {action} by {clause}')}</title></rect>"
+        for place, (chunk, (action, clause)) in enumerate(shown)
     ]
-    ends = [(0, "start", shown["chunk"].iloc[0]), (_WIDTH, "end", shown["chunk"].iloc[-1])] if len(shown) else []
+    ends = [(0, "start", shown[0][0]), (_WIDTH, "end", shown[-1][0])] if shown else []
     texts = [f'<text x="{x}" y="{_TOP + _BAR + 14}" text-anchor="{anchor}">{escape(chunk)}</text>' for x, anchor, chunk in ends]
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '

@@ -6,7 +6,8 @@ Reads: check evaluations, through ``ledger``. Writes: the decision ledger.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,6 @@ from pydantic import Field
 
 from resources.chunks import parse_duration
 from resources.clock import now
-from resources.decision_log import settled
 from resources.lake import Lake
 from resources.names import common, job_name, key
 from resources.overrides import append_override
@@ -29,6 +29,8 @@ from training_assets import ledger, timeline
 
 _INTERVAL_SECONDS = 3
 _DAY_ZERO_SECONDS = 3600
+#: Longest a tick decides; Dagster gives it sixty seconds.
+_LONGEST_SECONDS = 40.0
 _EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 #: Evaluations of one check that are looked at for a newer one.
 _LOOK_BACK = 50
@@ -84,7 +86,7 @@ def _observation(policy: MonitoredModel, made: ledger.Evaluation) -> dg.AssetMat
             "state_after": str(decision.state_after),
             "is_retraining": int(decision.action is Action.RETRAIN),
             "evidence": dg.MetadataValue.md(evidence if decision.inputs else "none"),
-            "timeline": dg.MetadataValue.md(timeline.picture(settled(made.rows))),
+            "timeline": dg.MetadataValue.md(timeline.picture(made.rows)),
             "ledger": dg.MetadataValue.md(timeline.table(made.rows)),
             "policy_hash": policy.policy_hash,
             **{leaf.clause: leaf.value for leaf in leaves if leaf.value == leaf.value},
@@ -121,6 +123,40 @@ def build_decision(policy: MonitoredModel) -> dg.AssetSpec:
     )
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What one model's evaluation comes to: an event for its page, and a run if one is ordered."""
+
+    event: dg.AssetMaterialization
+    request: dg.RunRequest | None
+
+
+def _is_due(
+    context: dg.SensorEvaluationContext, policy: MonitoredModel, lake: Lake, seen: dict[str, Any], found: Mapping[str, float]
+) -> bool:
+    try:
+        return _is_overridden(policy, lake, seen) | _is_day_zero_due(policy, lake, seen) | (policy.model in found)
+    except Exception:  # as above
+        context.log.exception(f"{policy.model}: what was ordered could not be read; it is tried again at the next tick")
+        return False
+
+
+def _answers(due: Sequence[MonitoredModel], lake: Lake, deadline: float) -> Iterator[_Answer | Exception | None]:
+    """The answer for each model in turn; ``None`` for those left to the next tick, because Dagster ends one that takes too long."""
+
+    def one(policy: MonitoredModel) -> _Answer | Exception | None:
+        if time.monotonic() > deadline:
+            return None
+        try:
+            answer = ledger.evaluate(policy, lake)
+            order = ledger.unanswered_order(policy, lake, answer.rows)
+            return _Answer(_observation(policy, answer), _request(policy, order) if order else None)
+        except Exception as error:
+            return error
+
+    return map(one, due)
+
+
 def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg.SensorDefinition:
     """The trigger sensor: new verdicts are decided on; a decision to retrain becomes at most one run per incident."""
 
@@ -134,22 +170,18 @@ def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg
     def retrain_trigger(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult:
         cursor: dict[str, Any] = json.loads(context.cursor or "{}")
         found = _newest_evaluations(context.instance, policies, cursor)
-        requests, made = [], []
-        for policy in policies:
-            seen = cursor.setdefault(policy.model, {})
-            try:
-                is_due = _is_overridden(policy, lake, seen) | _is_day_zero_due(policy, lake, seen)
-                if policy.model not in found and not is_due:
-                    continue
-                answer = ledger.evaluate(policy, lake)
-                made.append(_observation(policy, answer))
-                order = ledger.unanswered_order(policy, lake, answer.rows)
-                requests += [_request(policy, order)] if order else []
-            except Exception:  # one model's trouble must not stop the others; its cursor stays, so it is tried again
-                context.log.exception(f"{policy.model}: the decision failed and is tried again at the next tick")
+        due = [policy for policy in policies if _is_due(context, policy, lake, cursor.setdefault(policy.model, {}), found)]
+        requests, made, deadline = [], [], time.monotonic() + _LONGEST_SECONDS
+        for policy, answer in zip(due, _answers(due, lake, deadline), strict=True):
+            seen = cursor[policy.model]
+            if isinstance(answer, Exception):  # one model's trouble must not stop the others; its cursor stays, so it is tried again
+                context.log.error(f"{policy.model}: the decision failed and is tried again at the next tick", exc_info=answer)
+            if answer is None or isinstance(answer, Exception):
                 seen.pop("mark", None)
                 seen.pop("overrides", None)
                 continue
+            made.append(answer.event)
+            requests += [answer.request] if answer.request else []
             seen["at"] = found.get(policy.model, seen.get("at", 0.0))
         return dg.SensorResult(run_requests=requests, asset_events=made, cursor=json.dumps(cursor))
 

@@ -126,7 +126,7 @@ def _retrained(seen: Seen, ledger: pd.DataFrame, orders: pd.DataFrame) -> list[F
     shadow = seen.settings.lake.read(MODEL, shadow_scores(policy), {"chunk": order}) if order else pd.DataFrame({"champion_version": []})
     after = scores[scores.index > order].tail(3) if order else scores.iloc[:0]
     gain = seen.metadata(MODEL, Stage.CANDIDATE_EVALUATION, order) if order else {}
-    states = list(dict.fromkeys(ledger.loc[ledger["chunk"] >= f"{FAULT:%Y-%m-%d}", "state_before"]))
+    states = ledger.loc[ledger["chunk"] >= f"{FAULT:%Y-%m-%d}", "state_before"].tolist()
     return [
         Finding("one retraining answers the new marketplace within six days", len(orders) == 1 and delay <= 6, f"{len(orders)} ordered, first after {delay} days"),
         Finding(
@@ -137,7 +137,7 @@ def _retrained(seen: Seen, ledger: pd.DataFrame, orders: pd.DataFrame) -> list[F
             "it answered two days of live rows in the champion's shadow first",
             len(shadow) == 2 * PER_DAY and set(shadow["champion_version"]) == {"1"}, f"{len(shadow)} rows beside version {', '.join(set(shadow['champion_version']))}",
         ),
-        Finding("the score is below 0.10 again, and the clause armed", bool(len(after)) and after.max() < 0.10 and states[-1] == "armed", f"{after.max():.3f}; {' → '.join(states)}"),
+        Finding("the score is below 0.10 again, and the clause armed", bool(len(after)) and after.max() < 0.10 and states[-1] == "armed", f"{after.max():.3f}; {' → '.join(dict.fromkeys(states))} → {states[-1]}"),
     ]  # fmt: skip
 
 
