@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {Action.RETRAIN: "#1f6feb", Action.OPEN_INCIDENT: "#d29922", Action.HOLD: "#c9d1d9"}
 _WIDTH, _BAR, _TOP, _HEIGHT = 860, 34, 10, 78
+#: Widest bar, and the room that the labels of both ends need.
+_WIDEST, _LABEL = 24, 170
 _MOST_BARS, _MOST_ROWS = 120, 20
 
 
@@ -30,14 +32,15 @@ def picture(rows: "pd.DataFrame") -> str:
         if settled.get(chunk, ("", ""))[0] != Action.RETRAIN:
             settled[chunk] = action, clause
     shown = sorted(settled.items())[-_MOST_BARS:]
-    step = _WIDTH / max(len(shown), 1)
+    step = min(_WIDTH / max(len(shown), 1), _WIDEST)
     bars = [
         f'<rect x="{place * step:.1f}" y="{_TOP}" width="{max(step - 1, 1):.1f}" height="{_BAR}" fill="{_COLOURS[Action(action)]}">'
         f"<title>{escape(f'{chunk}: {action} by {clause}')}</title></rect>"
         for place, (chunk, (action, clause)) in enumerate(shown)
     ]
-    ends = [(0, "start", shown[0][0]), (_WIDTH, "end", shown[-1][0])] if shown else []
-    texts = [f'<text x="{x}" y="{_TOP + _BAR + 14}" text-anchor="{anchor}">{escape(chunk)}</text>' for x, anchor, chunk in ends]
+    last = (max(step * len(shown), _LABEL), "end", shown[-1][0]) if len(shown) > 1 else None
+    ends = [one for one in ((0.0, "start", shown[0][0]) if shown else None, last) if one]
+    texts = [f'<text x="{x:.0f}" y="{_TOP + _BAR + 14}" text-anchor="{anchor}">{escape(chunk)}</text>' for x, anchor, chunk in ends]
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
         f'font-family="sans-serif" font-size="11" fill="#57606a">{"".join([*bars, *texts, *_legend()])}</svg>'
