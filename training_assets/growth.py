@@ -59,7 +59,8 @@ def growth_of(policy: MonitoredModel, champion: Promotion, as_of: datetime, last
         policy: declares outcome delay, held-out rows and the reference, which stands for a training that is not known.
         champion: what serves.
         as_of: the present.
-        last_order: when a retraining was last ordered; its candidate had what was known then, also if it was rejected.
+        last_order: when a training was last ordered. What could be learned from then counts as seen, also if the candidate was rejected, and
+            also of the first training, which leaves the reference to its proof.
     """
     start, end = champion.train_start, champion.train_end
     if end is None:

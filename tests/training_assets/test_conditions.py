@@ -335,6 +335,19 @@ def test_what_growth_takes_for_learnable_is_what_the_cut_learns_from(known, hold
     assert abs(learned - pd.Timestamp(learnable_until(own, as_of, onset))) <= pd.Timedelta(hours=1)
 
 
+def test_what_the_champion_learned_from_is_read_from_its_promotion():
+    import pandas as pd
+
+    from resources.tables import ROLLOUT_EVENTS
+    from training_assets.ledger import champion_of
+
+    scored_here = MonitoredModel.model_validate(BODY)
+    span = {"train_start": pd.Timestamp(START - 9 * DAY), "train_end": pd.Timestamp(START), "onset": pd.NaT}
+    row = {**dict.fromkeys(ROLLOUT_EVENTS.columns), "event": "promoted", "to_version": "7", **span}
+    assert champion_of(scored_here, pd.DataFrame([row]), []) == Promotion("7", START, None, START - 9 * DAY)
+    assert champion_of(scored_here, pd.DataFrame([{**row, "event": "rejected"}]), []) is None
+
+
 def test_conditions_combine_to_any_depth():
     own = policy({"at_least": {"n": 2, "of": [
         HYSTERESIS, {"decay": {"fire_above": 0.5}}, {"all": [{"drift": {}}, {"schedule": {"every": "1d"}}]},
