@@ -124,6 +124,16 @@ class Schedule(Section):
     every: Duration
 
 
+class Growth(Section):
+    """The history that may be learned from has grown by ``share`` since the champion, or the last candidate, learned from it."""
+
+    share: float = Field(
+        0.2,
+        gt=0,
+        description="New history as a share of the span that could be learned from until then, since the champion's onset if it has one.",
+    )
+
+
 class RowCount(Section):
     """So many rows were served since the last retraining was ordered, or since the reference."""
 
@@ -156,7 +166,7 @@ class AtLeast(Section):
 #: Field of a condition to the name its clause has in the ledger.
 CLAUSES = {
     "verdict": "harmful_verdict", "drift": "drift_breach", "score": "composite_score", "groups": "several_groups", "error": "error_threshold",
-    "decay": "performance_decay", "two_stage": "two_stage", "schedule": "schedule", "rows": "row_count", "cost": "cost",
+    "decay": "performance_decay", "two_stage": "two_stage", "schedule": "schedule", "growth": "grown_history", "rows": "row_count", "cost": "cost",
 }  # fmt: skip
 _COMBINED = ("any", "all", "at_least")
 
@@ -177,6 +187,7 @@ class Condition(Section):
     decay: Decay | None = None
     two_stage: TwoStage | None = None
     schedule: Schedule | None = None
+    growth: Growth | None = None
     rows: RowCount | None = None
     cost: Cost | None = None
 
@@ -243,7 +254,8 @@ class Retrain(Section):
 
     enabled: bool = True
     when: Condition = Field(
-        Condition(verdict=VerdictIn()), description="What calls for a retraining; docs/policies.md explains every clause."
+        Condition(any=[Condition(verdict=VerdictIn()), Condition(growth=Growth())]),
+        description="What calls for a retraining; docs/policies.md explains every clause.",
     )
     recipe: str = "lightgbm"
     parameters: dict[str, float | int | str] = Field(default_factory=dict, description="Overrides of the recipe's parameters.")

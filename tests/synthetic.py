@@ -56,5 +56,6 @@ def declare(folder: Path, rows: pd.DataFrame, **overrides: object) -> Path:
         "retrain": {"windows": ["all", "10d", "since_onset"]},
         **overrides,
     }
+    body["retrain"] = {"when": {"verdict": {}}, **body["retrain"]}  # on harm alone, so that nothing retrains without a fault
     (models / "shop.yaml").write_text(yaml.safe_dump(body, sort_keys=False), encoding="utf-8")
     return models

@@ -15,6 +15,7 @@ from resources.policy import MonitoredModel
 from resources.retraining import CLAUSES, Basis, Condition, Cost, Decay, DriftBreach, Error, Groups, Score, Signal, Threshold
 from resources.vintages import JudgedChunk, Measured
 from resources.vocabulary import Kind, Update, Verdict
+from training_assets.growth import Promotion, growth_of
 
 _NAN = float("nan")
 _DRIFT = (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT)
@@ -32,6 +33,7 @@ class Known:
         own: vintages of each chunk of the serving version, chunks in calendar order, vintages in order of arrival.
         last_order: when the last retraining was ordered, if any: evidence known by then has been answered.
         n_rows: rows by chunk, whatever version served it.
+        champion: what serves, with what is known of its training.
     """
 
     policy: MonitoredModel
@@ -39,6 +41,7 @@ class Known:
     own: Mapping[str, Sequence[JudgedChunk]]
     last_order: datetime | None
     n_rows: Mapping[str, int] = field(default_factory=dict)
+    champion: Promotion | None = None
 
     @property
     def since(self) -> datetime:
@@ -102,6 +105,8 @@ def read_condition(condition: Condition, known: Known) -> Reading:
         return _combined(condition, [drift, decay])
     if condition.verdict is not None:
         return _verdict(condition, known)
+    if condition.growth is not None:
+        return _growth(condition, known)
     if condition.schedule is not None or condition.rows is not None:
         return _clock(condition, known)
     return _signal(condition, getattr(condition, condition.kind), known)
@@ -148,6 +153,16 @@ def _clock(condition: Condition, known: Known) -> Reading:
         limit = float(condition.rows.rows)
     is_due = value >= limit
     return Reading(condition.clause, condition.kind, is_due, is_due, value, limit, update=condition.update)
+
+
+def _growth(condition: Condition, known: Known) -> Reading:
+    """New history as a share of what the champion learned from, which counts as one chunk at least."""
+    assert condition.growth is not None  # noqa: S101 - asked for by its caller
+    champion = known.champion or Promotion("", None, None)
+    grown = growth_of(known.policy, champion, known.as_of, known.last_order)
+    start = known.policy.cadence.floor(known.as_of)
+    value, limit = grown.gained / max(grown.learned, start + known.policy.cadence.step - start), condition.growth.share
+    return Reading(condition.clause, condition.kind, value >= limit, value >= limit, value, limit, update=condition.update)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from resources.policy import MonitoredModel
 from resources.vintages import JudgedChunk
 from resources.vocabulary import Action, Override, Update, Verdict
 from training_assets.conditions import Known, Reading, read_condition
+from training_assets.growth import Promotion
 
 __all__ = ["Clause", "Decision", "Fired", "History", "JudgedChunk", "Promotion", "State", "decide"]
 
@@ -53,15 +54,6 @@ class State(StrEnum):
     ARMED = "armed"
     FIRED = "fired"
     COOLING = "cooling"
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """The promotion that made the serving version serve."""
-
-    version: str
-    train_end: datetime | None
-    onset: datetime | None
 
 
 @dataclass(frozen=True)
@@ -199,7 +191,7 @@ def _present(policy: MonitoredModel, history: History) -> _Present:
         if seen[-1].model_version == version
     }
     rows = {chunk: seen[-1].n_rows for chunk, seen in vintages.items()}
-    known = Known(policy, history.as_of, own, last.as_of if last else None, rows)
+    known = Known(policy, history.as_of, own, last.as_of if last else None, rows, history.champion)
     return _Present(policy, history, last, newest, vintages, read_condition(policy.retrain.when, known))
 
 
@@ -240,6 +232,8 @@ def _by_the_policy(present: _Present) -> Decision:
             return present.answer(Action.HOLD, Clause.BUDGET, evidence)
     if called:
         own = reading.deciding
+        if own.kind == "growth":  # more of what the champion was trained for
+            onset = champion.onset
         return present.answer(Action.RETRAIN, own.clause, evidence, onset=onset, update=own.update)
     if is_provisional:
         return present.answer(Action.RETRAIN, Clause.PROVISIONAL_CHAMPION, onset=onset)

@@ -84,7 +84,7 @@ def champion_of(policy: MonitoredModel, log: "pd.DataFrame", vintages: Sequence[
     if own.empty:
         return Promotion(version, None, None)
     row = own.iloc[0]
-    return Promotion(version, _moment(row["train_end"]), _moment(row["onset"]))
+    return Promotion(version, _moment(row["train_end"]), _moment(row["onset"]), _moment(row["train_start"]))
 
 
 def _moment(value: Any) -> datetime | None:

@@ -39,10 +39,17 @@ def default_of(path):
     return model.model_fields[last].get_default(call_default_factory=True)
 
 
+def test_the_default_condition_is_harm_or_growth_as_the_readme_says():
+    clauses = {part.kind: part for part in MonitoredModel.model_fields["retrain"].default.when.any}
+    assert set(clauses) == {"verdict", "growth"}
+    assert clauses["verdict"].verdict.on == default_of("retrain.when.verdict.on")
+    assert clauses["growth"].growth.share == default_of("retrain.when.growth.share")
+
+
 @pytest.mark.parametrize("path", [
     "chunk", "validation.missing_share", "validation.minimum_rows", "drift.multivariate", "drift.limit.rule", "drift.limit.false_alarms", "drift.outliers",
     "validation.stuck_share", "drift.severity", "outcome.minimum_share", "outcome.restate_for",
-    "retrain.when.verdict.on", "retrain.budget.retrainings", "retrain.windows", "retrain.cooldown", "gates.holdout", "gates.confidence", "reference.minimum_chunks",
+    "retrain.when.verdict.on", "retrain.when.growth.share", "retrain.budget.retrainings", "retrain.windows", "retrain.cooldown", "gates.holdout", "gates.confidence", "reference.minimum_chunks",
 ])  # fmt: skip
 def test_the_defaults_in_the_readme_are_the_real_ones(path):
     row = next(line for line in README.splitlines() if line.startswith("|") and f"`{path}`" in line)

@@ -40,6 +40,17 @@ def test_clauses_that_come_go_or_combine_otherwise_are_told(declare):
     ]
 
 
+def test_a_clause_on_growing_history_is_told(declare):
+    harm, both = {"verdict": {}}, {"any": [{"verdict": {}}, {"growth": {"share": 0.5}}]}
+    assert changes(declare(retrain={"when": harm}), declare(retrain={"when": both})) == [
+        "grown_history is added: it calls when share is 0.5",
+        "the condition reads harmful_verdict or grown_history instead of harmful_verdict",
+        KEPT,
+    ]
+    rarer = {"any": [{"verdict": {}}, {"growth": {"share": 1.0}}]}
+    assert changes(declare(retrain={"when": both}), declare(retrain={"when": rarer}))[0] == "grown_history: share is 1 instead of 0.5"
+
+
 def test_persistence_two_stages_and_how_to_update_are_told(declare):
     stage = {"drift": {"fire_above": 0.2}, "decay": {"fire_above": 0.02, "chunks": 3, "of": 5}}
     old = declare(retrain={"when": {"two_stage": stage}})

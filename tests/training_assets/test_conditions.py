@@ -1,5 +1,6 @@
 """Clauses of a retraining policy on scripted and random histories: what fires, what holds, and that nothing is remembered."""
 
+import itertools
 import json
 import math
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from resources.vintages import JudgedChunk, Measured
 from resources.vocabulary import Action, Kind, Override, Update, Verdict
 from training_assets.conditions import composite_score
 from training_assets.decide import Clause, Fired, History, Promotion, State, decide
+from training_assets.growth import learnable_until
 
 DAY = timedelta(days=1)
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -58,12 +60,12 @@ def heat(day, value, **more):
     return judged(day, *([] if value is None else [drift("heat", value)]), **more)
 
 
-def fold(own, vintages, *, orders_known=True, overrides=()):
+def fold(own, vintages, *, orders_known=True, overrides=(), champion=Promotion("1", None, None)):  # noqa: B008
     """Decide after each vintage as the platform does, orders fed back; every tick starts from the record alone."""
     ledger = []
     for place, one in enumerate(vintages):
         fired = [Fired(decision.chunk, as_of, decision.clause) for decision, as_of in ledger if decision.action is Action.RETRAIN]
-        history = History(one.known_at, vintages[: place + 1], Promotion("1", None, None), fired if orders_known else [], overrides)
+        history = History(one.known_at, vintages[: place + 1], champion, fired if orders_known else [], overrides)
         ledger.append((decide(own, history), one.known_at))
     return [decision for decision, _ in ledger]
 
@@ -256,6 +258,96 @@ def test_a_schedule_counts_from_the_last_order_and_rows_from_the_chunks_since():
     assert rows == [4, 9, 14, 19]
 
 
+def growing(share, **gates):
+    body = {**BODY, "gates": {"holdout": "4d", **gates}}
+    retrain = {"when": {"growth": {"share": share}}, "cooldown": 0, "budget": {"retrainings": 1000}}
+    return MonitoredModel.model_validate({**body, "retrain": retrain})
+
+
+def first_order(own, champion, days=range(60)):
+    return next(
+        iter(day for day, fires in zip(days, actions(fold(own, [heat(day, 0.0) for day in days], champion=champion)), strict=True) if fires)
+    )
+
+
+@pytest.mark.parametrize(("share", "learned", "grown"), [(0.25, 40, 10), (0.5, 40, 20), (1.0, 7, 7), (0.25, 2, 0.5)])
+def test_growth_calls_exactly_when_the_history_to_learn_from_has_grown_by_its_share(share, learned, grown):
+    champion = Promotion("1", START, None, START - learned * DAY)
+    # of what is known at the end of day d a candidate learns all but four held-out days and the label delay before and after them
+    assert first_order(growing(share), champion) == math.ceil(grown + 4 + 2) - 1
+    before = fold(growing(share), [heat(day, 0.0) for day in range(math.ceil(grown + 4 + 2) - 1)], champion=champion)
+    assert not any(actions(before))  # the null twin: a day less
+    assert {decision.clause for decision in before} == {Clause.NO_HARM}
+
+
+def test_growth_counts_from_the_onset_and_hands_it_to_the_next_candidate():
+    own, onset = growing(0.5), START - 6 * DAY
+    champion = Promotion("1", START, onset, START - 300 * DAY)
+    decisions = fold(own, [heat(day, 0.0) for day in range(20)], champion=champion)
+    place = actions(decisions).index(True)
+    assert place < 10  # half of six days, not half of 306
+    assert (decisions[place].clause, decisions[place].onset) == ("grown_history", onset)
+    assert not any(actions(fold(own, [heat(day, 0.0) for day in range(20)], champion=Promotion("1", START, None, START - 300 * DAY))))
+
+
+def test_of_a_champion_trained_elsewhere_growth_counts_from_the_reference():
+    days = range(-29, 30)  # the reference is January; the first day is the first of February
+    grown = 0.25 * 31
+    assert first_order(growing(0.25), Promotion("external", None, None), days) == -29 + math.ceil(grown + 4 + 2) - 1
+
+
+@pytest.mark.parametrize("is_promoted", [True, False])
+def test_the_number_of_retrainings_by_growth_grows_with_the_logarithm_of_the_history(is_promoted):
+    own, share, learned, n_days = growing(0.25), 0.25, 20, 1000
+    champion, fired, orders = Promotion("1", START, None, START - learned * DAY), [], []
+    for day in range(n_days):
+        as_of = START + (day + 1) * DAY
+        decision = decide(own, History(as_of, [heat(day, 0.0)], champion, fired))
+        if decision.action is Action.RETRAIN:
+            orders.append(day)
+            fired.append(Fired(decision.chunk, as_of, decision.clause))
+            if is_promoted:
+                champion = Promotion("1", learnable_until(own, as_of, None), None, START - learned * DAY)
+    most = math.log((learned + n_days) / learned) / math.log(1 + share)
+    assert most / 2 < len(orders) <= most
+    gaps = [later - one for one, later in itertools.pairwise(orders)]
+    assert gaps == sorted(gaps)  # ever more rarely
+    scheduled = actions(fold(policy({"schedule": {"every": "5d"}}), [heat(day, 0.0) for day in range(n_days // 5)]))
+    assert sum(scheduled) > len(orders)  # what is not a logarithm orders as often in a fifth of the time
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 5), st.none() | st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_what_growth_takes_for_learnable_is_what_the_cut_learns_from(known, holdout, delay, since):
+    """Rows every hour; the promise holds to the hour."""
+    import pandas as pd
+
+    from training_assets.training_set import TRAIN, split
+
+    body = {**BODY, "outcome": {"column": "y", "delay": f"{delay}d"}, "gates": {"holdout": f"{holdout}d"}}
+    own, as_of = MonitoredModel.model_validate(body), START + known * DAY
+    onset = None if since is None else as_of - since * DAY
+    moments = pd.Series(pd.date_range(START - 100 * DAY, as_of, freq="h"))
+    rows = pd.DataFrame({"time": moments, "observed_at": moments + delay * DAY})
+    rows = rows[rows["observed_at"] <= pd.Timestamp(as_of)].reset_index(drop=True)
+    cut = split(own, rows, onset, Promotion("1", None, None)).rows
+    learned = cut.loc[cut["part"] == TRAIN, "time"].max()
+    assert abs(learned - pd.Timestamp(learnable_until(own, as_of, onset))) <= pd.Timedelta(hours=1)
+
+
+def test_what_the_champion_learned_from_is_read_from_its_promotion():
+    import pandas as pd
+
+    from resources.tables import ROLLOUT_EVENTS
+    from training_assets.ledger import champion_of
+
+    scored_here = MonitoredModel.model_validate(BODY)
+    span = {"train_start": pd.Timestamp(START - 9 * DAY), "train_end": pd.Timestamp(START), "onset": pd.NaT}
+    row = {**dict.fromkeys(ROLLOUT_EVENTS.columns), "event": "promoted", "to_version": "7", **span}
+    assert champion_of(scored_here, pd.DataFrame([row]), []) == Promotion("7", START, None, START - 9 * DAY)
+    assert champion_of(scored_here, pd.DataFrame([{**row, "event": "rejected"}]), []) is None
+
+
 def test_conditions_combine_to_any_depth():
     own = policy({"at_least": {"n": 2, "of": [
         HYSTERESIS, {"decay": {"fire_above": 0.5}}, {"all": [{"drift": {}}, {"schedule": {"every": "1d"}}]},
@@ -305,6 +397,7 @@ CHUNKS = st.lists(
 EVERYTHING = {"any": [
     {"verdict": {}}, {"score": {"weights": {"heat": 1.0}, "fire_above": 0.15, "rearm_below": 0.1, "chunks": 2, "of": 3}}, TWO_STAGE,
     {"cost": {"loss_per_unit": 1.0, "training_cost": 500.0}}, {"schedule": {"every": "30d"}},
+    {"growth": {"share": 0.5}},
 ]}  # fmt: skip
 
 
@@ -342,6 +435,7 @@ def test_a_restart_at_any_tick_gives_the_same_ledger_and_late_news_never_refires
         ({}, "exactly one of"),
         ({"drift": {"chunks": 3, "of": 2}}, "at least chunks"),
         ({"at_least": {"n": 3, "of": [{"drift": {}}]}}, "at most the number of conditions"),
+        ({"growth": {"share": 0}}, "greater than 0"),
     ],
 )
 def test_a_policy_that_cannot_mean_anything_is_refused(when, said):

@@ -27,7 +27,7 @@ BODY = {
 
 
 def policy(**retrain):
-    return MonitoredModel.model_validate({**BODY, "retrain": {"cooldown": 3, **retrain}})
+    return MonitoredModel.model_validate({**BODY, "retrain": {"when": {"verdict": {}}, "cooldown": 3, **retrain}})
 
 
 def chunk(day):

@@ -1,5 +1,6 @@
 """The record is repeated exactly, and another policy walks on evidence of the models it would have trained."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -220,6 +221,18 @@ def test_on_the_twin_without_a_fault_nothing_is_retrained_after_day_zero(tmp_pat
     scene = scene_of(tmp_path)
     path = scene.walk(scene.recorded.policy, Asked(), lambda: None, heeds_overrides=False)
     assert [step.decision.clause for step in path.steps if step.is_order] == [Clause.NO_CHAMPION]
+
+
+def test_on_the_same_twin_a_clause_on_growing_history_trains_ever_more_rarely_and_serves_only_what_wins(tmp_path):
+    scene = scene_of(tmp_path, retrain={**SCORED_HERE["retrain"], "when": {"any": [{"verdict": {}}, {"growth": {"share": 0.2}}]}})
+    path = scene.walk(scene.recorded.policy, Asked(), lambda: None, heeds_overrides=False)
+    first, *orders = [step for step in path.steps if step.is_order]
+    assert first.decision.clause == Clause.NO_CHAMPION
+    assert {step.decision.clause for step in orders} == {"grown_history"}
+    assert 1 < len(orders) <= scene.recorded.policy.retrain.budget.retrainings
+    assert all(step.outcome.startswith(("rejected: ", "promoted: ")) for step in orders)
+    gaps = [later.as_of - one.as_of for one, later in itertools.pairwise(orders) if one.outcome.startswith("rejected")]
+    assert gaps == sorted(gaps)
 
 
 def test_beyond_the_bound_the_model_that_serves_is_kept_and_that_is_said(tmp_path):

@@ -97,7 +97,8 @@ class Moves:
         own = log[(log["event"] == Event.PROMOTED) & (log["to_version"] == version)]
         if own.empty:
             return Promotion(version, None, None)
-        return Promotion(version, _or_none(own["train_end"].iloc[0]), _or_none(own["onset"].iloc[0]))
+        row = own.iloc[0]
+        return Promotion(version, _or_none(row["train_end"]), _or_none(row["onset"]), _or_none(row["train_start"]))
 
     def _moment(self, place: int, as_of: Any) -> datetime:
         """When an event took effect, in the model's own time: as it says, else at the last evaluation that had not seen it."""

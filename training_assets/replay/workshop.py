@@ -133,9 +133,9 @@ class Workshop:
             return Attempt(None, f"rejected: {judged.reason}")
         is_concept = len(decision.causes) > 0 and Verdict.COVARIATE_HARMFUL not in decision.causes
         reference = next_reference(policy, held_out.assign(**best.predictions), best.rows, None if is_concept else onset)
-        learned_until = best.rows["time"].max().to_pydatetime()
+        first, last = (moment.to_pydatetime() for moment in (best.rows["time"].min(), best.rows["time"].max()))
         version = f"replayed-{1 + sum(one.serving is not None for one in self._attempts.values())}"
-        serving = Serving(version, Promotion(version, learned_until, onset), best.model, reference, champion)
+        serving = Serving(version, Promotion(version, last, onset, first), best.model, reference, champion)
         return Attempt(serving, f"promoted: window {best.window}, {judged.reason}")
 
     def _onset(self, policy: MonitoredModel, decision: Decision, as_of: datetime, champion: Serving | None) -> datetime | None:
