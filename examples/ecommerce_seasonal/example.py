@@ -22,13 +22,13 @@ from training_assets.candidate import metrics_of
 from training_assets.recipes import RECIPES
 from training_assets.training_set import labelled_rows, without_contaminated
 
-START, MONITORED, SALE, GIFTS, END = (datetime(2025, *day, tzinfo=UTC) for day in ((9, 29), (11, 1), (11, 8), (11, 22), (12, 1)))
+START, MONITORED, SALE, GIFTS, END = (datetime(2025, *day, tzinfo=UTC) for day in ((9, 29), (11, 1), (11, 8), (11, 25), (12, 1)))
 #: Days of the broken price feed: prices missing, then in cents.
 BROKEN = ["2025-11-16", "2025-11-17"]
 PER_DAY = 500
 MODEL, METRIC, METHOD = "ecommerce_seasonal", "business_value", "kullback_leibler"
 #: How much less a visit may earn than under retraining daily, in euros.
-TOLERANCE = 0.12
+TOLERANCE = 0.15
 PERSON = "ines@example.com"
 _CATEGORIES = ["fashion", "home", "toys"]
 
@@ -52,7 +52,7 @@ def simulate(folder: Path, seed: int, is_null_twin: bool) -> None:
     dearness = np.log(price / 50)
     usual = -4.0 * dearness + 8.0 * (discount - 0.1) + 0.3 * (visits - 3)
     sale = 5.0 * (dearness + 0.22) + 3.0 * (discount - 0.42) + 0.2 * (visits - 3)
-    gift = -4.0 * (dearness - 0.3) + 3.0 * (discount - 0.42)
+    gift = -6.0 * (dearness - 0.3) + 3.0 * (discount - 0.42)
     logit = np.where(is_gift, gift, np.where(is_sale, sale, usual)) + 0.3 * (device == "desktop")
     frame = pd.DataFrame({
         "visit": [f"visit-{index}" for index in range(n_rows)],
@@ -109,8 +109,7 @@ def _divergence(known: Summary, edges: "np.ndarray | None", values: pd.Series) -
         counts = values.value_counts()
         reference, own = np.array([known.counts[name] for name in names]), counts.reindex(names, fill_value=0).to_numpy(dtype="float64")
     else:
-        parts = [(part.values, np.ones(len(part.values)) if part.mass is None else part.mass) for part in known.parts]
-        reference = np.histogram(np.concatenate([one for one, _ in parts]), edges, weights=np.concatenate([mass for _, mass in parts]))[0]
+        reference = np.histogram(known.expanded(), edges)[0].astype("float64")
         own = np.histogram(values, edges)[0].astype("float64")
     outside = len(values) - own.sum()
     if outside:
@@ -253,7 +252,7 @@ def _approved(seen: Seen, staged: pd.DataFrame) -> Finding:
         return Finding(name, False, "nothing was staged")
     waiting, served = str(staged["to_version"].iloc[-1]), set(_served(seen)["model_version"])
     registry = Registry(tracking_uri=seen.settings.tracking_uri, artifact_root=seen.settings.artifact_root)
-    version = approve(policy, lake, registry, who=PERSON, why="gifts are ten days of the year's best")
+    version = approve(policy, lake, registry, who=PERSON, why="gifts are bought until Christmas")
     signed = lake.read(MODEL, ROLLOUT_EVENTS).sort_values("at").iloc[-1]
     is_held = waiting not in served and version == waiting == serving_version(lake, policy) and signed["approved_by"] == PERSON
     return Finding(
