@@ -109,9 +109,11 @@ def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datet
     """Date the start of the harm around the first harmful chunk.
 
     Harm that came with the inputs is dated by how strange they are to the champion's reference, all together; harm
-    that only outcomes show, by the losses of the served predictions. Losses alone follow the seasons.
+    that only outcomes show, by the losses of the served predictions. Losses alone follow the seasons. Chunks judged to be a data
+    fault are passed over: broken values are stranger than any change of the world.
     """
-    chunks = chunks_around(policy, first_harm, as_of)
+    broken = set(broken_chunks(policy, lake))
+    chunks = [chunk for chunk in chunks_around(policy, first_harm, as_of) if chunk == first_harm or chunk not in broken]
     served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks}).sort_values(["time", "prediction_id"], kind="stable")
     if is_covariate and policy.features.numeric:
         version = served.loc[served["chunk"] >= first_harm, "model_version"].iloc[0]

@@ -22,6 +22,8 @@ EXACT_ROWS = 10_000
 _SUMMED_ROWS = 20_000
 #: A share of zero is taken as this in logarithms (the custom of the population stability index).
 SMALLEST_SHARE = 1e-4
+#: Shares miss the sum of one by less than this through rounding; a single row outside the bins is a larger share.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -250,11 +252,11 @@ class _Span:
 
 
 def with_rest(reference: "np.ndarray", chunk: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """Shares with one more bin for what lies outside the reference's bins, as NannyML does."""
+    """Shares with one more bin for what lies outside the reference's bins, as NannyML does; what rounding leaves of the sum lies nowhere."""
     import numpy as np
 
     rest = 1.0 - chunk.sum()
-    if rest <= 0:
+    if rest <= _ROUNDING:
         return reference, chunk
     return np.append(reference, 0.0), np.append(chunk, rest)
 

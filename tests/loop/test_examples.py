@@ -25,7 +25,7 @@ def test_the_example_keeps_its_promises(name, is_null_twin, tmp_path):
 def test_every_example_has_a_readme_that_names_its_command():
     from plumbline.example import EXAMPLES
 
-    assert {"temperature_sensor", "customer_churn", "predictive_maintenance"} <= set(names())
+    assert {"temperature_sensor", "customer_churn", "predictive_maintenance", "ecommerce_seasonal"} <= set(names())
     for name in names():
         assert f"plumbline example {name} --null-twin" in " ".join((EXAMPLES / name / "README.md").read_text(encoding="utf-8").split())
 

@@ -125,6 +125,17 @@ def test_distances_over_shares_equal_their_formulas_written_out(shift: float):
     assert found["hellinger"] == pytest.approx(np.sqrt(max(0.0, 1 - np.sqrt(r * c).sum())), abs=1e-7)
 
 
+@pytest.mark.parametrize("n_rows", range(100, 500, 7))
+def test_shares_that_miss_one_by_rounding_leave_nothing_outside_the_bins(n_rows: int):
+    chunk = np.random.default_rng(n_rows).uniform(0.01, 0.99, n_rows)
+    reference = np.linspace(0.0, 1.0, 2_000)
+    edges = np.quantile(reference, np.linspace(0, 1, 11))
+    r, c = (np.histogram(side, edges)[0] / len(side) for side in (reference, chunk))
+    assert numbers(reference, chunk)["kullback_leibler"] == pytest.approx(
+        stats.entropy(np.maximum(c, 1e-4), np.maximum(r, 1e-4)), abs=1e-12
+    )
+
+
 def test_categorical_distances_equal_their_formulas_written_out():
     rng = np.random.default_rng(SEED)
     reference, chunk = pd.Series(rng.choice(list("abcd"), 2_000)), pd.Series(rng.choice(list("abcde"), 300, p=[0.4, 0.2, 0.2, 0.1, 0.1]))

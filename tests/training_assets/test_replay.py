@@ -20,15 +20,19 @@ from resources.overrides import append_override
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.settings import Settings
-from resources.vocabulary import Action, Event, Override
-from training_assets.decide import Clause
+from resources.vintages import JudgedChunk
+from resources.vocabulary import Action, Event, Override, Verdict
+from training_assets.candidate import compete as compete_windows
+from training_assets.decide import Clause, Decision, Promotion, State
+from training_assets.recipes import RECIPES
+from training_assets.replay import workshop
 from training_assets.replay.evidence import Evidence
 from training_assets.replay.past import Past
 from training_assets.replay.recorded import read_recorded
 from training_assets.replay.reproduce import reproduce
 from training_assets.replay.rivals import EVERY_CHUNK, NEVER, NEW, SCHEDULE, TODAY, rivals, with_condition
 from training_assets.replay.run import Asked, NothingToReplayError, compare, rehearse, replay
-from training_assets.replay.workshop import Workshop, metric_of
+from training_assets.replay.workshop import Serving, Workshop, metric_of
 from training_assets.training_set import labelled_rows
 
 END = synthetic.START + timedelta(days=50)
@@ -264,6 +268,25 @@ def test_rows_known_at_a_moment_are_those_the_platform_would_learn_from(tmp_path
     newest = past.chunk(policy.cadence.key(moment - timedelta(hours=1)), moment)
     assert newest["y_true"].iloc[1:].isna().all()  # a day must pass before an outcome is due; the first row's is due at this very moment
     assert past.chunk(newest["chunk"].iloc[0])["y_true"].notna().all()
+
+
+@pytest.mark.parametrize("is_broken", [True, False], ids=["fault", "null_twin"])
+def test_a_replayed_training_learns_nothing_from_broken_or_quarantined_rows(is_broken, tmp_path, monkeypatch):
+    log = synthetic.make_log(fault="concept", fault_day=38)
+    window = {"start": "2024-01-20", "end": "2024-01-21", "who": "ana", "why": "bus down"}
+    own = {**SCORED_HERE, "retrain": {**SCORED_HERE["retrain"], "quarantine": [window] * is_broken}}
+    models = synthetic.declare(tmp_path, log, **own)
+    policy, moment = load_catalogue(models)[0].policy, synthetic.START + timedelta(days=44)
+    fault = JudgedChunk("2024-01-25", Verdict.DATA_FAULT, "1", synthetic.START + timedelta(days=25), synthetic.ROWS_A_DAY, False, "[]")
+    learned = []
+    monkeypatch.setattr(workshop, "compete", lambda policy, train, *rest: learned.append(train) or compete_windows(policy, train, *rest))
+    shop = Workshop(policy, Past(policy, models, END), vintages=[fault] * is_broken)
+    champion = Serving("1", Promotion("1", None, None), RECIPES["lightgbm"].fit(policy, labelled_rows(policy, models, END).head(800)))
+    order = Decision(Action.RETRAIN, "again", "2024-02-13", "shop/2024-02-13", State.ARMED, State.COOLING, None, None, [])
+    shop.train(policy, order, moment, champion)
+    days = set(learned[0]["time"].dt.strftime("%Y-%m-%d"))
+    assert days.isdisjoint({"2024-01-20", "2024-01-25"}) == is_broken
+    assert {"2024-01-19", "2024-01-24", "2024-01-26"} <= days
 
 
 def test_a_model_served_elsewhere_is_judged_by_the_logs_own_predictions(tmp_path):

@@ -13,11 +13,12 @@ from monitoring_assets.definitions import build_defs as monitoring
 from resources import tables
 from resources.catalogue import load_catalogue
 from resources.decision_log import read_ledger
+from resources.log_source import read_log
 from resources.overrides import EndedOverrideError, append_override
 from resources.registry import Registry
 from resources.rollout_log import broken_link, events, serving_version
 from resources.settings import Settings
-from resources.vintages import read_vintages
+from resources.vintages import append_vintages, read_vintages
 from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Override, Update
 from training_assets.approval import NothingStagedError, approve
 from training_assets.candidate import SINCE_CHAMPION, NoCandidateError, Predecessor, compete, metrics_of
@@ -28,7 +29,16 @@ from training_assets.recipes import RECIPES
 from training_assets.rollout import NotAcceptedError, NothingToRollBackError, accepted_candidate, next_reference, promote, roll_back
 from training_assets.scoring import score_rows
 from training_assets.shadow import compare
-from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, Order, labelled_rows, split, without_contaminated
+from training_assets.training_set import (
+    HOLDOUT,
+    TRAIN,
+    NothingToLearnError,
+    Order,
+    find_onset,
+    labelled_rows,
+    split,
+    without_contaminated,
+)
 
 CHUNK = "2024-02-15"
 
@@ -429,6 +439,32 @@ def test_quarantined_rows_and_broken_chunks_are_set_aside_until_the_quarantine_e
     later = without_contaminated(policy, rows, [], datetime(2024, 3, 2, tzinfo=UTC))
     assert len(later.rows) == len(rows)
     assert not later.set_aside
+
+
+@pytest.mark.parametrize("is_broken", [True, False], ids=["fault", "null_twin"])
+def test_a_broken_day_before_the_change_is_not_taken_for_its_onset(is_broken, tmp_path):
+    log = synthetic.make_log(fault="shift")
+    if is_broken:
+        log.loc[35 * synthetic.ROWS_A_DAY : 36 * synthetic.ROWS_A_DAY - 1, "x2"] *= 100
+    models = synthetic.declare(tmp_path, log)
+    policy, lake = load_catalogue(models)[0].policy, Settings.of(tmp_path / "home", models).lake
+    rows = read_log(policy, models, synthetic.START, synthetic.START + timedelta(days=50)).accepted
+    rows = rows.assign(chunk=policy.cadence.keys(rows["time"]), model_version="1", role="champion", scored_at=rows["time"])
+    served, reference = tables.prediction_log(policy), tables.reference_rows(policy)
+    chunks = sorted(rows["chunk"].unique())
+    lake.replace("shop", served, rows[list(served.columns)], {"chunk": chunks})
+    first = rows[rows["time"] < policy.reference.end].assign(reference_version="1", is_held_out=True)
+    lake.replace("shop", reference, first[list(reference.columns)], {"reference_version": ["1"]})
+    told = pd.DataFrame([
+        {
+            "chunk": chunk, "verdict": "data_fault" if is_broken and chunk == "2024-02-05" else "healthy", "confidence": 1.0, "model_version": "1",
+            "is_realized": False, "n_rows": synthetic.ROWS_A_DAY, "measured": "[]", "known_at": policy.cadence.end(chunk), "digest": chunk,
+        }
+        for chunk in chunks
+    ])  # fmt: skip
+    append_vintages(lake, policy, told)
+    onset = find_onset(policy, lake, "2024-02-10", datetime(2024, 2, 13, tzinfo=UTC), is_covariate=True)
+    assert abs(onset - synthetic.START - timedelta(days=40)) <= timedelta(hours=12)
 
 
 def test_an_incremental_candidate_goes_on_from_the_champion_on_rows_it_has_not_seen(tmp_path):

@@ -112,7 +112,7 @@ def replay(
         told = f"got no evaluation {_span(asked)}; expected some: the model has not been monitored then"
         raise NothingToReplayError(f"{policy.model}: {told}")
     past = Past(policy, base, policy.cadence.end(policy.cadence.key(ticks[-1].as_of)))
-    workshop = Workshop(policy, past, _loader(policy, registry, recorded), _references(policy, lake, past))
+    workshop = Workshop(policy, past, _loader(policy, registry, recorded), _references(policy, lake, past), recorded.vintages)
     scene = Scene(recorded, workshop, ticks)
     repeated = reproduce(recorded)
     said = "no live ledger to repeat" if recorded.ledger.empty else f"{len(recorded.ledger)} live evaluations repeated"

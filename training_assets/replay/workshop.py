@@ -4,7 +4,7 @@ Belongs here: predictions by model and chunk, training at a replayed moment. Doe
 Reads: the log source through ``Past``; reference rows and versions through what the caller gives.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monitoring_assets.measures.paired import score
 from monitoring_assets.measures.probabilities import probability_of
 from resources.policy import MonitoredModel
+from resources.vintages import JudgedChunk, newest_by_chunk
 from resources.vocabulary import Verdict
 from training_assets.candidate import NoCandidateError, compete
 from training_assets.decide import Decision, Promotion
@@ -19,7 +20,7 @@ from training_assets.gates import pass_gates
 from training_assets.recipes import RECIPES
 from training_assets.replay.past import Past
 from training_assets.rollout import next_reference
-from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, chunks_around, date_harm, split
+from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, chunks_around, date_harm, split, without_contaminated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,12 +62,14 @@ class Workshop:
         past: its log.
         load: gives the recorded version of that name, or ``None`` where predictions of the log are meant.
         reference_of: gives the recorded reference rows of a version.
+        vintages: recorded verdicts, in the order they became known: nothing is learned from broken data.
     """
 
     policy: MonitoredModel
     past: Past
     load: Callable[[str], Any] = lambda _: None
     reference_of: "Callable[[str], pd.DataFrame | None]" = lambda _: None
+    vintages: Sequence[JudgedChunk] = ()
     _attempts: dict[tuple[Any, ...], Attempt] = field(default_factory=dict)
     _recorded: dict[str, Serving] = field(default_factory=dict)
     _scored: "dict[tuple[str, str], pd.DataFrame]" = field(default_factory=dict)
@@ -120,7 +123,9 @@ class Workshop:
         self, policy: MonitoredModel, decision: Decision, as_of: datetime, champion: Serving | None, onset: datetime | None
     ) -> Attempt:
         try:
-            rows = self.past.labelled(policy, as_of)
+            rows = without_contaminated(policy, self.past.labelled(policy, as_of), self._broken(as_of), as_of).rows
+            if rows.empty:
+                return Attempt(None, "failed: every labelled row is quarantined or broken")
             cut = split(policy, rows, onset, champion.promotion if champion else None).rows
             train, held_out = (cut[cut["part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT))
             if len(held_out) < policy.gates.minimum_rows:
@@ -138,12 +143,18 @@ class Workshop:
         serving = Serving(version, Promotion(version, last, onset, first), best.model, reference, champion)
         return Attempt(serving, f"promoted: window {best.window}, {judged.reason}")
 
+    def _broken(self, as_of: datetime) -> set[str]:
+        """Chunks known by then to be a data fault."""
+        known = newest_by_chunk([one for one in self.vintages if one.known_at <= as_of])
+        return {chunk for chunk, one in known.items() if one.verdict is Verdict.DATA_FAULT}
+
     def _onset(self, policy: MonitoredModel, decision: Decision, as_of: datetime, champion: Serving | None) -> datetime | None:
         import pandas as pd
 
         if champion is None or decision.onset is not None or decision.first_harm is None:
             return None if champion is None else decision.onset
-        chunks = [chunk for chunk in chunks_around(policy, decision.first_harm, as_of) if chunk in set(self.past.chunks())]
+        usable = (set(self.past.chunks()) - self._broken(as_of)) | {decision.first_harm}
+        chunks = [chunk for chunk in chunks_around(policy, decision.first_harm, as_of) if chunk in usable]
         parts = [self.past.chunk(chunk, as_of) for chunk in chunks]
         if not parts:
             return policy.cadence.start(decision.first_harm)
