@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from monitoring_assets.measures.paired import PairedGain, paired_gain, score
+from monitoring_assets.measures.paired import PairedGain, area_under_roc, paired_gain, score
 from monitoring_assets.measures.registry import METRICS
 from resources.vocabulary import Task
 
@@ -203,3 +203,12 @@ def test_a_metric_that_is_never_defined_gives_no_limits():
     gain = paired_gain(undefined, undefined, 10, +1, confidence=0.9, resamples=100, rng=np.random.default_rng(0))
     assert math.isnan(gain.lower)
     assert math.isnan(gain.upper)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 1.0]) | st.floats(0, 1)), min_size=2, max_size=80)
+)
+def test_the_area_under_the_roc_curve_is_that_of_scikit_learn_ties_included(rows):
+    truth, scores = np.array([one for one, _ in rows], dtype=float), np.array([score for _, score in rows])
+    if 0 < truth.sum() < len(truth):
+        assert area_under_roc(truth, scores) == pytest.approx(metrics.roc_auc_score(truth, scores), abs=1e-12)

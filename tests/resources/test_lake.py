@@ -62,6 +62,34 @@ def test_what_is_written_is_read_back_with_its_types(lake: Lake):
     assert [bytes(state) for state in back["state"]] == [b"\x00\xff"] * 2
 
 
+@pytest.mark.parametrize("n_commits", [1, 3, 12])
+def test_a_small_table_that_is_not_cut_reads_the_same_without_the_engine(lake: Lake, n_commits: int, monkeypatch: pytest.MonkeyPatch):
+    """Below eight files the engine is not asked; the frame must be the one it gives, empty values and types included."""
+    uncut = Table("uncut", dict(ROWS.columns), (), ROWS.required)
+    for commit in range(n_commits):
+        more = rows(f"c{commit}", ["x", "y"])
+        more.loc[0, ["value", "state"]] = None
+        lake.append("demo", uncut, more)
+    direct = lake.read("demo", uncut)
+    monkeypatch.setattr("resources.lake._FEW_FILES", -1)
+    by_engine = lake.read("demo", uncut)
+    assert len(direct) == 2 * n_commits
+    assert dict(direct.dtypes) == dict(by_engine.dtypes)
+    order = ["chunk", "name"]
+    left, right = (frame.sort_values(order, ignore_index=True) for frame in (direct, by_engine))
+    pd.testing.assert_frame_equal(left.drop(columns="state"), right.drop(columns="state"))
+    contents = [[None if pd.isna(one) else bytes(one) for one in frame["state"]] for frame in (left, right)]
+    assert contents[0] == contents[1]
+
+
+def test_a_file_of_an_older_release_lacks_columns_and_is_read_all_the_same(lake: Lake):
+    older = Table("uncut", {"chunk": "string", "name": "string"}, (), frozenset({"chunk", "name"}))
+    lake.append("demo", older, pd.DataFrame({"chunk": ["c1"], "name": ["x"]}))
+    back = lake.read("demo", Table("uncut", dict(ROWS.columns), (), frozenset({"chunk"})))
+    assert back["name"].tolist() == ["x"]
+    assert back["value"].isna().all()
+
+
 def test_a_table_never_written_reads_as_no_rows_with_the_contracts_columns(lake: Lake):
     empty = lake.read("demo", MEASUREMENTS)
     assert list(empty.columns) == list(MEASUREMENTS.columns)
