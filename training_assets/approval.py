@@ -28,10 +28,14 @@ class NothingStagedError(LookupError):
     """No challenger waits for a review."""
 
 
+def gains_too_little(policy: MonitoredModel, gain: float) -> bool:
+    """Whether a gain asks for a person; NaN, where there was nothing to gain on, does not."""
+    return policy.rollout.promote_gain is not None and gain < policy.rollout.promote_gain
+
+
 def needs_review(policy: MonitoredModel, accepted: "pd.Series") -> bool:
     """Whether an accepted candidate gains too little to be promoted by itself; the first model has nothing to gain on."""
-    wanted, gain = policy.rollout.promote_gain, accepted["gain"]
-    return wanted is not None and gain == gain and float(gain) < wanted
+    return gains_too_little(policy, float(accepted["gain"]))
 
 
 def stage(policy: MonitoredModel, lake: Lake, order: Order, version: str, accepted: "pd.Series") -> None:

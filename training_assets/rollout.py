@@ -20,12 +20,12 @@ from resources.names import job_name
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import append_event, events, previous_version, serving_version
-from resources.vocabulary import EXTERNAL, TAG_MODEL, Event, Stage, Verdict
+from resources.vocabulary import EXTERNAL, TAG_MODEL, Event, Stage
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.candidate import window_rows
 from training_assets.recipes import RECIPES
-from training_assets.training_set import HOLDOUT, TRAIN, Order, order_of
+from training_assets.training_set import HOLDOUT, TRAIN, Order, left_inputs_alone, order_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,10 +119,8 @@ def promote(
     scores = {f"candidate_{name}": name for name in policy.predictions}
     held_out = rows[rows["part"] == HOLDOUT].merge(proof[["prediction_id", *scores]].rename(columns=scores), on="prediction_id")
     table = tables.reference_rows(policy)
-    # with a change of outcomes alone the inputs before the onset are as good as any
     causes = made["inputs"]["causes"] if made is not None else []
-    is_concept = len(causes) > 0 and set(causes) <= {str(Verdict.CONCEPT), str(Verdict.LABEL_SHIFT)}
-    reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
+    reference = next_reference(policy, held_out, train, None if left_inputs_alone(causes) else onset).assign(reference_version=version)
     lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     _store_importance(policy, lake, registry, version)
     registry.set_champion(policy.model, version)

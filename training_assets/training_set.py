@@ -253,6 +253,19 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
     return training_set
 
 
+_OF_OUTCOMES = frozenset({Verdict.CONCEPT, Verdict.LABEL_SHIFT})
+
+
+def came_with_inputs(causes: Collection[str]) -> bool:
+    """Whether the onset of what verdicts ``causes`` tell is dated from inputs: harm that came with them, or drift without harm."""
+    return Verdict.COVARIATE_HARMFUL in causes or not _OF_OUTCOMES & set(causes)
+
+
+def left_inputs_alone(causes: Collection[str]) -> bool:
+    """Whether only outcomes changed: then the inputs before the onset are as good as any."""
+    return len(causes) > 0 and set(causes) <= _OF_OUTCOMES
+
+
 def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion | None) -> datetime | None:
     made = ledger.ordered(policy, lake, order.chunk)
     if champion is None or made is None:
@@ -260,8 +273,6 @@ def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion
     onset: datetime | None = None if made["onset"] != made["onset"] or made["onset"] is None else made["onset"].to_pydatetime()
     first_harm = made["inputs"]["first_harm"]
     if onset is None and first_harm:
-        causes = set(made["inputs"]["causes"])
-        is_covariate = str(Verdict.COVARIATE_HARMFUL) in causes or not causes & {str(Verdict.CONCEPT), str(Verdict.LABEL_SHIFT)}
-        onset = find_onset(policy, lake, first_harm, order.as_of, is_covariate=is_covariate)
+        onset = find_onset(policy, lake, first_harm, order.as_of, is_covariate=came_with_inputs(made["inputs"]["causes"]))
         ledger.keep_onset(policy, lake, order.chunk, onset)
     return onset

@@ -14,13 +14,24 @@ from monitoring_assets.measures.probabilities import probability_of
 from resources.policy import MonitoredModel
 from resources.vintages import JudgedChunk, newest_by_chunk
 from resources.vocabulary import Verdict
-from training_assets.candidate import NoCandidateError, compete
+from training_assets.approval import gains_too_little
+from training_assets.candidate import NoCandidateError, Predecessor, compete
 from training_assets.decide import Decision, Promotion
 from training_assets.gates import pass_gates
 from training_assets.recipes import RECIPES
 from training_assets.replay.past import Past
 from training_assets.rollout import next_reference
-from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, chunks_around, date_harm, split, without_contaminated
+from training_assets.training_set import (
+    HOLDOUT,
+    TRAIN,
+    NothingToLearnError,
+    came_with_inputs,
+    chunks_around,
+    date_harm,
+    left_inputs_alone,
+    split,
+    without_contaminated,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +125,7 @@ class Workshop:
             champion: what serves then.
         """
         onset = self._onset(policy, decision, as_of, champion)
-        order = (_training_of(policy), as_of, onset, champion.version if champion else None, Verdict.COVARIATE_HARMFUL in decision.causes)
+        order = (_training_of(policy), as_of, onset, champion.version if champion else None, tuple(decision.causes), decision.update)
         if order not in self._attempts:
             self._attempts[order] = self._attempt(policy, decision, as_of, champion, onset)
         return self._attempts[order]
@@ -130,14 +141,17 @@ class Workshop:
             train, held_out = (cut[cut["part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT))
             if len(held_out) < policy.gates.minimum_rows:
                 return Attempt(None, f"rejected: {len(held_out)} held-out rows; expected at least {policy.gates.minimum_rows}")
-            best = compete(policy, train, held_out, onset)[0]
+            best = compete(policy, train, held_out, onset, decision.update, _predecessor(champion))[0]
         except (NothingToLearnError, NoCandidateError) as error:
             return Attempt(None, f"failed: {error}")
         judged = pass_gates(policy, held_out["y_true"], best.predictions, self.predictions(champion, held_out) if champion else None)
         if not judged.is_accepted:
             return Attempt(None, f"rejected: {judged.reason}")
-        is_concept = len(decision.causes) > 0 and Verdict.COVARIATE_HARMFUL not in decision.causes
-        reference = next_reference(policy, held_out.assign(**best.predictions), best.rows, None if is_concept else onset)
+        if judged.gain is not None and gains_too_little(policy, judged.gain.gain):
+            return Attempt(None, f"staged: {judged.reason}")
+        reference = next_reference(
+            policy, held_out.assign(**best.predictions), best.rows, None if left_inputs_alone(decision.causes) else onset
+        )
         first, last = (moment.to_pydatetime() for moment in (best.rows["time"].min(), best.rows["time"].max()))
         version = f"replayed-{1 + sum(one.serving is not None for one in self._attempts.values())}"
         serving = Serving(version, Promotion(version, last, onset, first), best.model, reference, champion)
@@ -158,11 +172,18 @@ class Workshop:
         parts = [self.past.chunk(chunk, as_of) for chunk in chunks]
         if not parts:
             return policy.cadence.start(decision.first_harm)
-        is_covariate = Verdict.COVARIATE_HARMFUL in decision.causes and len(policy.features.numeric) > 0
+        is_covariate = came_with_inputs(decision.causes) and len(policy.features.numeric) > 0
         if is_covariate and champion.reference is not None:
             return date_harm(policy, decision.first_harm, pd.concat(parts), champion.reference)
         served = [rows.assign(**self.scored(champion, chunk)) for rows, chunk in zip(parts, chunks, strict=True)]
         return date_harm(policy, decision.first_harm, pd.concat(served).dropna(subset=["y_true"]), None)
+
+
+def _predecessor(champion: Serving | None) -> Predecessor | None:
+    """What an incremental candidate goes on from: a version that was trained here."""
+    if champion is None or champion.model is None or champion.promotion.train_end is None:
+        return None
+    return Predecessor(champion.model, champion.promotion.train_end)
 
 
 def metric_of(policy: MonitoredModel, metric: str, y_true: "pd.Series", predictions: "pd.DataFrame") -> float:
@@ -176,7 +197,7 @@ def metric_of(policy: MonitoredModel, metric: str, y_true: "pd.Series", predicti
 def _training_of(policy: MonitoredModel) -> str:
     """Everything of a declaration that makes one training unlike another."""
     retrain = policy.retrain.model_dump_json(include={"recipe", "parameters", "seed", "history_start", "windows", "quarantine", "update"})
-    return retrain + policy.gates.model_dump_json()
+    return retrain + policy.gates.model_dump_json() + policy.rollout.model_dump_json(include={"promote_gain"})
 
 
 def is_trained_alike(policy: MonitoredModel, other: MonitoredModel) -> bool:
