@@ -61,8 +61,9 @@ def _evidence(
     found: list[pd.DataFrame] = []
     references: dict[str, pd.DataFrame] = {}
     supports: dict[str, Support | None] = {}
+    measured = dict(list(seen.groupby("chunk")))
     for chunk, own in rows.groupby("chunk"):
-        symptoms = symptoms_of(policy, seen[seen["chunk"] == chunk])
+        symptoms = symptoms_of(policy, measured.get(chunk, seen.iloc[:0]))
         if not symptoms.has_drifted and not symptoms.metric:
             continue
         version = str(versions[str(chunk)])

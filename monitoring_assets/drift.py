@@ -4,6 +4,7 @@ Belongs here: the drift report and its check. Does not: whether it hurts (``verd
 Reads: ``prediction_log``, ``reference_profiles``, ``reference_summaries``. Writes: ``measurements``.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from resources.policy import MonitoredModel
 from resources.vocabulary import DRIFT_KINDS, Check, Kind, Stage
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
     from monitoring_assets.drift_profile import DriftProfile
@@ -57,17 +59,29 @@ def sound_chunks(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> I
         counted = connection.execute(
             f"SELECT chunk, sum(own)::BIGINT, arg_max(model_version, (own, latest, model_version)) FROM ({by_version}) GROUP BY chunk ORDER BY chunk"
         ).fetchall()
-        for chunk, size, version in counted:
-            if chunk in broken or size < policy.validation.minimum_rows:
-                continue
+        sound = [one for one in counted if one[0] not in broken and one[1] >= policy.validation.minimum_rows]
+        frames: dict[str, pd.DataFrame] = {}
+        for place, (chunk, size, version) in enumerate(sound):
             if policy.drift.engine == "duckdb" or (policy.drift.engine == "auto" and size >= LARGE):
                 duck = DuckRows(connection, table.name, "chunk = ?", (chunk,))
                 yield ChunkRows(
                     chunk, version, duck, duck.sample(columns) if methods_of(policy) else connection.sql("SELECT 1 WHERE false").df()
                 )
             else:
-                frame = connection.execute(f"SELECT * FROM {table.name} WHERE chunk = ?", [chunk]).df()
+                if chunk not in frames:
+                    frames = _frames(connection, table.name, sound[place:], LARGE)
+                frame = frames.pop(chunk)
                 yield ChunkRows(chunk, version, FrameRows(frame), frame)
+
+
+def _frames(
+    connection: "duckdb.DuckDBPyConnection", table: str, following: Sequence[tuple[str, int, str]], most: int
+) -> "dict[str, pd.DataFrame]":
+    """Rows of the first and the following chunks by chunk, as long as they are fewer than ``most`` together: a query each is slow."""
+    sizes = itertools.accumulate(size for _, size, _ in following)
+    wanted = [chunk for (chunk, _, _), total in zip(following, sizes, strict=True) if total < most or chunk == following[0][0]]
+    rows = connection.execute(f"SELECT * FROM {table} WHERE chunk IN (SELECT unnest(?))", [wanted]).df()
+    return {str(chunk): own.reset_index(drop=True) for chunk, own in rows.groupby("chunk")}
 
 
 def measure_chunk(policy: MonitoredModel, profile: "DriftProfile", one: ChunkRows) -> "pd.DataFrame":

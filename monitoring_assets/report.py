@@ -56,8 +56,8 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
     }
     importance_of = measurements.importances(policy, lake, history)
     for chunk in chunks:
-        own = history[history["chunk"] == chunk]
-        recent = history[(history["chunk"] <= chunk) & (history["chunk"] >= policy.cadence.shift(chunk, -LOOK_BACK))]
+        recent = _between(history, policy.cadence.shift(chunk, -LOOK_BACK), chunk)
+        own = _between(recent, chunk, chunk)
         weights, company = importance_of(own), _correlation(policy, recent)
         heading = _heading(policy, chunk, own, verdicts, profiles)
         files[chunk] = folder / f"{chunk}.html"
@@ -74,6 +74,12 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
     page = history_page(_heading(policy, last, own, shown, profiles), recent, shown, links, meanings=meanings)
     files["history"].write_text(page, encoding="utf-8")
     return Pages(files, history)
+
+
+def _between(history: "pd.DataFrame", first: str, last: str) -> "pd.DataFrame":
+    """Rows from chunk ``first`` to ``last``, of rows sorted by chunk: looking for them in a long history each time is slow."""
+    chunks = history["chunk"]
+    return history.iloc[chunks.searchsorted(first, "left") : chunks.searchsorted(last, "right")]
 
 
 def _look_back(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> tuple["pd.DataFrame", "pd.DataFrame"]:

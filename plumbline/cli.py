@@ -150,6 +150,7 @@ def example(
     seed: Annotated[int, typer.Option(help="Seed of the simulator; the first one of several.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds to run, one after the other.")] = 1,
     null_twin: Annotated[bool, typer.Option("--null-twin", help="The same data without the fault.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="Only the part of a large example that the tests run.")] = False,
     home: Annotated[Path | None, typer.Option(help="Folder for declaration, log and lake; a temporary one if absent.")] = None,
     result: Annotated[Path, typer.Option(help="Where the checks are written.")] = Path("checks.json"),
 ) -> None:
@@ -179,7 +180,7 @@ def example(
             def told(job: str, chunk: str, one: int = one) -> None:
                 progress.update(bar, description=f"seed {one}: {job} {chunk}")
 
-            found.append(run_example(name, one, null_twin, own, told))
+            found.append(run_example(name, one, null_twin, own, told, is_small=small))
             progress.update(bar, advance=1)
     lines = over_seeds(found)
     write_checks(result, name, asked, null_twin, lines)

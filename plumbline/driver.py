@@ -4,9 +4,10 @@ Belongs here: a deterministic, single-process stand-in for Dagster's daemon. Doe
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
@@ -81,10 +82,18 @@ class Driver:
                     count += 1
         return count
 
-    def run_job(self, location: str, job: str, partition: str) -> bool:
-        """Run one job of a location for one partition, as a person would from the UI; returns whether it succeeded."""
+    def run_job(self, location: str, job: str, partition: str | None = None, config: Mapping[str, Any] | None = None) -> bool:
+        """Run one job of a location, as a person would from the UI; returns whether it succeeded.
+
+        Args:
+            location: ``monitoring`` or ``training``.
+            job: its name.
+            partition: the chunk; none where the job has no partitions.
+            config: of its only op.
+        """
         found = self.locations[location].resolve_job_def(job)
-        return found.execute_in_process(instance=self.instance, partition_key=partition, raise_on_error=False).success
+        filled = None if config is None else {"ops": {found.nodes[0].name: {"config": dict(config)}}}
+        return found.execute_in_process(run_config=filled, instance=self.instance, partition_key=partition, raise_on_error=False).success
 
     def _tick(self, location: str, sensor: dg.SensorDefinition) -> list[dg.RunRequest]:
         cursor_key = f"{location}/{sensor.name}"

@@ -5,9 +5,11 @@ Belongs here: the lake of its own, running schedules and sensors, collecting che
 
 import importlib.util
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 EXAMPLES = PROJECT / "examples"
 #: From this many seeds on a rate is pooled and held to its bound without allowance for chance.
 _MANY_SEEDS = 20
-_MODULE, _DECLARATION = "example.py", "model.yaml"
+_MODULE = "example.py"
 
 
 class UnknownExampleError(LookupError):
@@ -54,6 +56,14 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A part of an example: until when its schedules are due, and which of its models run; all if none is named."""
+
+    end: datetime
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Seen:
     """What an example's checks may look at once the platform has come to rest."""
 
@@ -63,6 +73,7 @@ class Seen:
     seed: int
     is_null_twin: bool
     policies: dict[str, MonitoredModel] = field(default_factory=dict)
+    end: datetime = datetime.max
 
     @cached_property
     def _tables(self) -> dict[tuple[str, str], "pd.DataFrame"]:
@@ -118,7 +129,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> ModuleType:
-    """The module of an example: ``END``, ``simulate(folder, seed, is_null_twin)`` and ``checks(seen)``.
+    """The module of an example: ``END``, ``simulate(folder, seed, is_null_twin)``, ``checks(seen)``, and a ``SMALL`` size if it is large.
 
     Raises:
         UnknownExampleError: for a name that is none, with those there are.
@@ -133,28 +144,34 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def run_example(name: str, seed: int, is_null_twin: bool, home: Path, on_run: Callable[[str, str], None]) -> list[Finding]:
+def run_example(
+    name: str, seed: int, is_null_twin: bool, home: Path, on_run: Callable[[str, str], None], *, is_small: bool = False
+) -> list[Finding]:
     """Simulate, run the platform until nothing is left to do, and check.
 
     Args:
         name: of the example.
         seed: of the simulator.
         is_null_twin: the same data without the fault.
-        home: empty folder for the declaration, the log, lake and registry.
+        home: empty folder for the declarations, the logs, lake and registry.
         on_run: told job and partition before each run.
+        is_small: run the ``SMALL`` part of an example that has one.
     """
-    example = load(name)
-    models = home / "models"
+    example, models = load(name), home / "models"
     models.mkdir(parents=True, exist_ok=True)
-    (models / f"{name}.yaml").write_text((EXAMPLES / name / _DECLARATION).read_text(encoding="utf-8"), encoding="utf-8")
+    for declaration in sorted((EXAMPLES / name).glob("*.yaml")):
+        shutil.copyfile(declaration, models / declaration.name)
     example.simulate(models, seed, is_null_twin)
+    size = getattr(example, "SMALL", None) if is_small else None
+    size = size or Size(example.END)
     settings = Settings.of(home, models)
     policies = {one.policy.model: one.policy for one in load_catalogue(models)}
+    policies = {model: policy for model, policy in policies.items() if model in (size.models or policies)}
     with dg.DagsterInstance.ephemeral() as instance:
         driver = Driver(settings, instance, list(policies))
-        driver.run_schedules(example.END, on_run)
+        driver.run_schedules(size.end, on_run)
         driver.run_until_idle(on_run)
-        found = example.checks(Seen(settings, instance, driver, seed, is_null_twin, policies))
+        found = example.checks(Seen(settings, instance, driver, seed, is_null_twin, policies, size.end))
         return [replace(one, is_held=bool(one.is_held)) for one in found]  # numpy's truth is no JSON
 
 

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from plumbline.cli import app
-from plumbline.example import Finding, names, over_seeds, run_example
+from plumbline.example import EXAMPLES, Finding, load, names, over_seeds, run_example
+from resources.catalogue import load_catalogue
 
 
 @pytest.mark.slow
@@ -14,7 +15,7 @@ from plumbline.example import Finding, names, over_seeds, run_example
 @pytest.mark.parametrize("is_null_twin", [False, True], ids=["fault", "null_twin"])
 @pytest.mark.parametrize("name", names())
 def test_the_example_keeps_its_promises(name, is_null_twin, tmp_path):
-    found = run_example(name, 0, is_null_twin, tmp_path, lambda job, chunk: None)
+    found = run_example(name, 0, is_null_twin, tmp_path, lambda job, chunk: None, is_small=True)
     assert len(found) >= 4
     assert [one for one in found if not one.is_held] == []
     pages = list((tmp_path / "reports").rglob("*.html"))
@@ -23,11 +24,30 @@ def test_the_example_keeps_its_promises(name, is_null_twin, tmp_path):
 
 
 def test_every_example_has_a_readme_that_names_its_command():
-    from plumbline.example import EXAMPLES
-
-    assert {"temperature_sensor", "customer_churn", "predictive_maintenance", "ecommerce_seasonal"} <= set(names())
+    assert {
+        "temperature_sensor",
+        "customer_churn",
+        "predictive_maintenance",
+        "triggered_retraining",
+        "ecommerce_seasonal",
+        "model_governance",
+    } <= set(names())
     for name in names():
         assert f"plumbline example {name} --null-twin" in " ".join((EXAMPLES / name / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_fleet_is_thirty_six_models_with_policies_of_several_kinds_and_its_small_part_is_a_part_of_it():
+    folder, example = EXAMPLES / "model_governance", load("model_governance")
+    policies = {one.policy.model: one.policy for one in load_catalogue(folder)}
+    assert len(policies) == 36
+    assert {policy.chunk for name, policy in policies.items() if name.startswith("fraud")} == {"1h"}
+    assert {policy.chunk for name, policy in policies.items() if not name.startswith("fraud")} == {"1d"}
+    assert {policy.retrain.when.kind for policy in policies.values()} >= {"verdict", "score", "two_stage", "cost", "any", "schedule"}
+    assert any(not policy.retrain.enabled for policy in policies.values())
+    assert len(example.FAULTS) == 5
+    assert set(example.FAULTS) <= set(policies)
+    assert set(example.SMALL.models) < set(policies)
+    assert example.START < example.SMALL.end < example.END
 
 
 def test_an_unknown_example_is_answered_with_those_there_are():

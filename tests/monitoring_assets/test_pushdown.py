@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring_assets import pushdown
+from monitoring_assets.drift import _frames
 from monitoring_assets.measures.univariate import FrameRows
 from monitoring_assets.pushdown import DuckRows
 
@@ -108,3 +109,13 @@ def test_the_sample_is_always_the_same_rows_in_whatever_order_they_lie(table, mo
     assert set(first["prediction_id"]) == set(second["prediction_id"])
     monkeypatch.setattr(pushdown, "SAMPLE", 1_000)
     assert len(DuckRows(table, "log").sample(["prediction_id"])) == 500
+
+
+@pytest.mark.parametrize("most", [1, 300, 10_000])
+def test_rows_fetched_for_several_chunks_at_once_are_each_chunk_s_own(table, most):
+    following = [(chunk, int((frame()["chunk"] == chunk).sum()), "1") for chunk in ("one", "two")]
+    found = _frames(table, "log", following, most)
+    assert list(found) == (["one", "two"] if most == 10_000 else ["one"])
+    for chunk, own in found.items():
+        expected = table.execute("SELECT * FROM log WHERE chunk = ?", [chunk]).df()
+        pd.testing.assert_frame_equal(own, expected)
