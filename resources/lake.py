@@ -185,8 +185,10 @@ class Lake(dg.ConfigurableResource["Lake"]):
             table_now, opened_at = kept[path]
             table_now.update_incremental()
             if table_now.version() < opened_at + _COMMITS_CAUGHT_UP:
-                if create:
+                contract = path, tuple(table.columns.items())
+                if create and contract not in _kept.__dict__.setdefault("completed", set()):
                     _add_new_columns(table_now, table)
+                    _kept.completed.add(contract)
                 return table_now
         if not DeltaTable.is_deltatable(path):
             if not create:

@@ -7,6 +7,7 @@ up methods or recipes (their registries do that when definitions load), Dagster.
 import hashlib
 import json
 from datetime import datetime
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -540,7 +541,7 @@ class MonitoredModel(Section):
         """Segment columns that are no features and so have to be carried along."""
         return [name for name in self.segments if name not in self.features.all]
 
-    @property
+    @cached_property
     def policy_hash(self) -> str:
         """Hash of every declared and defaulted value; a model version carries it as lineage."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]

@@ -124,16 +124,15 @@ def row_of(decision: Decision, as_of: datetime, position: Position, evaluation: 
         "verdicts": list(decision.inputs), "first_harm": decision.first_harm, "causes": list(decision.causes),
         "clauses": [plain(leaf) for leaf in reading.leaves()] if reading else [],
     }  # fmt: skip
-    frame = pd.DataFrame([
-        {
-            "chunk": decision.chunk, "evaluation": evaluation, "action": str(decision.action), "clause": str(decision.clause),
-            "incident": decision.incident, "state_before": str(decision.state_before), "state_after": str(decision.state_after),
-            "update": str(decision.update), "onset": decision.onset, "inputs": json.dumps(inputs), "as_of": as_of,
-            "evaluated_at": datetime.now(UTC), "policy_hash": position.policy_hash, "vintages_seen": position.vintages,
-            "events_seen": position.events, "overrides_seen": position.overrides,
-        }
-    ])  # fmt: skip
-    return frame.astype(dict.fromkeys(("onset", "as_of", "evaluated_at"), "datetime64[us, UTC]"))
+    moments = {"onset": decision.onset, "as_of": as_of, "evaluated_at": datetime.now(UTC)}
+    told = {
+        "chunk": decision.chunk, "evaluation": evaluation, "action": str(decision.action), "clause": str(decision.clause),
+        "incident": decision.incident, "state_before": str(decision.state_before), "state_after": str(decision.state_after),
+        "update": str(decision.update), "inputs": json.dumps(inputs), "policy_hash": position.policy_hash,
+        "vintages_seen": position.vintages, "events_seen": position.events, "overrides_seen": position.overrides,
+    }  # fmt: skip
+    typed = {name: pd.DatetimeIndex([moment], dtype="datetime64[us, UTC]") for name, moment in moments.items()}
+    return pd.DataFrame({**{name: [value] for name, value in told.items()}, **typed})[list(tables.DECISIONS.columns)]
 
 
 def plain(leaf: Reading) -> dict[str, Any]:

@@ -26,7 +26,7 @@ START, END = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 4, 30, tzinfo=UTC)
 #: What the tests run of it.
 SMALL = Size(
     START + timedelta(days=7),
-    ("fraud_signups", "personalization", "personalization_video", "forecasting_bakery", "forecasting_dairy", "forecasting_returns"),
+    ("fraud_signups", "personalization", "forecasting_bakery", "forecasting_dairy", "forecasting_returns"),
 )
 PER_HOUR, PER_DAY = 60, 150
 #: Before the reference, for the first model to learn from.

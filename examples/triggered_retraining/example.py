@@ -13,7 +13,7 @@ from resources.tables import ROLLOUT_EVENTS, shadow_scores, training_sets
 from resources.vocabulary import Action, Event, Kind, Stage
 from training_assets.training_set import labelled_rows
 
-START, FAULT, END = (datetime(2025, *day, tzinfo=UTC) for day in ((2, 1), (4, 12), (4, 29)))
+START, FAULT, END = (datetime(2025, *day, tzinfo=UTC) for day in ((2, 1), (4, 12), (4, 23)))
 #: Days until all quotes come by way of the new marketplace.
 RAMP_DAYS = 1
 PER_DAY = 400
