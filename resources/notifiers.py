@@ -6,7 +6,8 @@ Reads: the environment variables that channels name.
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -174,12 +175,23 @@ class Notifier(dg.ConfigurableResource["Notifier"]):
 
         asset = apprise.AppriseAsset(app_id="Plumbline", app_desc="Plumbline", app_url="", storage_mode=apprise.PersistentStoreMode.MEMORY)
         limits = {"cto": self.timeout_seconds, "rto": self.timeout_seconds}
-        with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
+        with _heard(), apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
             plugin = apprise.Apprise.instantiate({**message.target, **limits}, asset=asset, suppress_exceptions=False)
             if plugin is None:
                 return f"refused by the library: {log.getvalue().strip()}"
             is_sent = plugin.notify(body=message.body, title=message.title, notify_type=_type(notification))
             return "" if is_sent else log.getvalue().strip().replace("\n", "; ") or "failed without a reason"
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """The library says why only in its log, which whoever wants a quiet command line has switched off."""
+    before = logging.root.manager.disable
+    logging.disable(logging.NOTSET)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _type(notification: Notification) -> str:

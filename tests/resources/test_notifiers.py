@@ -1,6 +1,7 @@
 """What really arrives at the other end of each channel, and what a failing one is said to be."""
 
 import json
+import logging
 from datetime import UTC, datetime
 
 import jsonschema
@@ -222,10 +223,17 @@ def test_a_mail_server_that_refuses_is_a_failed_delivery(monkeypatch):
     assert sent.error
 
 
+@pytest.mark.parametrize("is_quiet", [False, True], ids=["log", "no_log"])
 @pytest.mark.parametrize("kind", ["slack", "teams", "pagerduty", "webhook"])
-def test_a_server_error_is_a_failed_delivery_that_names_it(sink, on_loopback, kind):
-    sink.status = 500
-    (sent,) = on_loopback(kind)
+def test_a_server_error_is_a_failed_delivery_that_names_it(sink, on_loopback, kind, is_quiet):
+    """Also where somebody has switched all logging off, as the command line does."""
+    sink.status, before = 500, logging.root.manager.disable
+    logging.disable(logging.CRITICAL if is_quiet else logging.NOTSET)
+    try:
+        (sent,) = on_loopback(kind)
+        assert logging.root.manager.disable == (logging.CRITICAL if is_quiet else logging.NOTSET)
+    finally:
+        logging.disable(before)
     assert not sent.is_delivered
     assert "500" in sent.error
 
