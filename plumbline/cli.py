@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -326,6 +327,9 @@ def metrics(
     except OSError as error:
         console.print(f"[red]got port {port} of {host}, which cannot be used ({error}); choose another with --port[/red]", soft_wrap=True)
         raise typer.Exit(1) from error
+    # whoever starts a server in the background may have set these to be ignored, and then nothing but a kill would end it
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.default_int_handler)
     console.print(f"metrics of {settings.lake_root} on http://{host}:{served.port}/metrics", soft_wrap=True)
     try:
         served.thread.join()

@@ -316,12 +316,15 @@ def test_only_the_loopback_is_listened_on_and_a_taken_port_is_told(served, insta
 def test_the_command_serves_until_it_is_ended(installed):
     command = [sys.executable, "-m", "plumbline.cli", "metrics", "--port", "0", "--home", str(installed.home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
-        told = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", process.stdout.readline())
-        with urllib.request.urlopen(told.group(0), timeout=20) as answer:
-            text = answer.read().decode()
-        assert process.poll() is None
-        process.terminate()
-        process.wait(timeout=20)
+        try:
+            told = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", process.stdout.readline())
+            with urllib.request.urlopen(told.group(0), timeout=20) as answer:
+                text = answer.read().decode()
+            assert process.poll() is None
+            process.terminate()
+            assert process.wait(timeout=20) == 0  # also where this run was started with the signal ignored
+        finally:
+            process.kill()
     assert f'plumbline_verdict{{model="{MODEL}",verdict="covariate_harmful"}} 1.0' in text
 
 
