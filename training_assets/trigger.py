@@ -4,11 +4,14 @@ Belongs here: noticing new verdicts, asking ``decide``, requesting at most one r
 Reads: check evaluations, through ``ledger``. Writes: the decision ledger.
 """
 
+import atexit
+import gc
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import dagster as dg
@@ -157,6 +160,14 @@ def _answers(due: Sequence[MonitoredModel], lake: Lake, deadline: float) -> Iter
     return map(one, due)
 
 
+@lru_cache(maxsize=1)
+def _spare_collector() -> None:
+    """Once: the definitions of a large fleet are millions of objects that stay, and every collection would walk through them."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # at the end everything may go
+
+
 def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg.SensorDefinition:
     """The trigger sensor: new verdicts are decided on; a decision to retrain becomes at most one run per incident."""
 
@@ -172,6 +183,7 @@ def build_trigger(policies: Sequence[MonitoredModel], jobs: Sequence[Any]) -> dg
         found = _newest_evaluations(context.instance, policies, cursor)
         due = [policy for policy in policies if _is_due(context, policy, lake, cursor.setdefault(policy.model, {}), found)]
         requests, made, deadline = [], [], time.monotonic() + _LONGEST_SECONDS
+        _spare_collector()
         for policy, answer in zip(due, _answers(due, lake, deadline), strict=True):
             seen = cursor[policy.model]
             if isinstance(answer, Exception):  # one model's trouble must not stop the others; its cursor stays, so it is tried again
