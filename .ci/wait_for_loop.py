@@ -11,7 +11,6 @@ import urllib.request
 
 from resources import tables
 from resources.catalogue import load_catalogue
-from resources.registry import Registry
 from resources.rollout_log import serving_version
 from resources.settings import Settings
 from resources.vocabulary import Alias
@@ -34,7 +33,7 @@ def main() -> int:
     """Poll lake, registry and UI."""
     settings, started = Settings.from_environment(), time.monotonic()
     policy = next(one.policy for one in load_catalogue(settings.models) if one.policy.model == MODEL)
-    lake, registry = settings.lake, Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    lake, registry = settings.lake, settings.registry
     while time.monotonic() - started < LIMIT_SECONDS:
         version = serving_version(lake, policy)
         scored = set(lake.read(MODEL, tables.scored_batches(policy))["model_version"])

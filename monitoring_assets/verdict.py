@@ -21,12 +21,10 @@ from resources.names import key
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
 from resources.vintages import append_vintages, digest_of, told
-from resources.vocabulary import EXTERNAL, Check, Stage, Verdict
+from resources.vocabulary import EXTERNAL, HARMLESS, Check, Stage, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_HARMLESS = (Verdict.HEALTHY, Verdict.COVARIATE_HARMLESS)
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _check(judgement: Judgement, suspects: Sequence[str]) -> CheckReport:
         "evidence": dg.MetadataValue.md("\n".join(f"- `{item}`" for item in judgement.evidence) or "none"),
         "suspects": dg.MetadataValue.md("\n".join(f"1. {item}" for item in suspects) or "none"),
     }
-    return CheckReport(Check.NO_HARM, judgement.verdict in _HARMLESS, text, severity, metadata)
+    return CheckReport(Check.NO_HARM, judgement.verdict in HARMLESS, text, severity, metadata)
 
 
 def conclude_data_fault(context: dg.AssetExecutionContext, lake: Lake, policy: MonitoredModel, chunk: str) -> None:
@@ -116,7 +114,7 @@ def build_verdict(policy: MonitoredModel) -> dg.AssetsDefinition:
             metadata = {
                 "verdict": str(judgement.verdict),
                 "confidence": judgement.confidence,
-                "is_harmful": int(judgement.verdict not in _HARMLESS and judgement.verdict is not Verdict.UNDECIDED),
+                "is_harmful": int(judgement.verdict not in HARMLESS and judgement.verdict is not Verdict.UNDECIDED),
                 "breaches": int(own["breach"].sum()),
                 "recovery": judgement.recovery,
             }

@@ -115,12 +115,11 @@ def dev(
     # two processes that initialise a fresh SQLite home at once can corrupt it: the first touch is alone
     subprocess.run([binary, "instance", "info"], check=True, stdout=subprocess.DEVNULL, cwd=PROJECT)  # noqa: S603 - our own interpreter's dagster
     from plumbline.leftovers import end_left_over_runs
-    from resources.registry import Registry
 
     ended = end_left_over_runs()
     if ended:
         console.print(f"{ended} runs of a session that was killed are marked as failed and tried again")
-    with Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root).client():
+    with settings.registry.client():
         pass
     if reports_port:
         command = [sys.executable, "-m", "plumbline.reports", str(settings.reports.absolute()), host, str(reports_port)]
@@ -249,11 +248,10 @@ def rollback(
     """Restore the previous champion and record it."""
     _quiet()
     from plumbline.status import find_policy
-    from resources.registry import Registry
     from training_assets.rollout import NothingToRollBackError, roll_back
 
     settings = Settings.from_environment()
-    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    registry = settings.registry
     try:
         policy = find_policy(settings, model)
         before, after = roll_back(policy, settings.lake, registry, reason=reason, approved_by=approved_by, to_version=to_version)
@@ -272,13 +270,12 @@ def approve(
     """Promote the challenger that waits for a review."""
     _quiet()
     from plumbline.status import find_policy
-    from resources.registry import Registry
     from training_assets.approval import NothingStagedError
     from training_assets.approval import approve as promote_staged
     from training_assets.rollout import NotAcceptedError
 
     settings = Settings.from_environment()
-    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    registry = settings.registry
     try:
         version = promote_staged(find_policy(settings, model), settings.lake, registry, who=who, why=why)
     except (NothingStagedError, NotAcceptedError, LookupError) as error:

@@ -92,7 +92,7 @@ def temporary_home() -> Path:
 def read_result(settings: Settings, policy: MonitoredModel, control: MonitoredModel) -> DemoResult:
     """Read off the lake what happened, and list every promise that was not kept."""
     lake = settings.lake
-    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    registry = settings.registry
     measured = lake.read(policy.model, tables.MEASUREMENTS)
     log = events(lake, policy)
     decisions = read_ledger(policy, lake)

@@ -18,7 +18,6 @@ from monitoring_assets.health.evidence import Evidence
 from monitoring_assets.health.links import MEANING, Chain, Link, LinkName, State
 from plumbline.status import find_policy
 from resources.catalogue import DeclarationError, load_catalogue
-from resources.registry import Registry
 from resources.rollout_log import serving_version
 from resources.settings import Settings
 
@@ -36,11 +35,6 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
     os.environ.setdefault("PLUMBLINE_EVENT_LOG", str(folder / "history" / "runs"))
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         yield instance
-
-
-def registry_of(settings: Settings) -> Registry:
-    """The model registry of an installation."""
-    return Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
 
 
 def _is_registry_expected(settings: Settings, models: Sequence[str]) -> bool:
@@ -72,7 +66,7 @@ def examine(settings: Settings, model: str | None = None, *, instance: dg.Dagste
         return [Chain(model or "all models", [Link(LinkName.DECLARATION, State.BROKEN, str(error), advice)])]
     if model is not None:
         policies = [find_policy(settings, model)]
-    registry = registry_of(settings) if _is_registry_expected(settings, [one.model for one in policies]) else None
+    registry = settings.registry if _is_registry_expected(settings, [one.model for one in policies]) else None
     return [walk(Evidence(policy, settings.lake, settings.models, instance, registry)) for policy in policies]
 
 

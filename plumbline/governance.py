@@ -8,7 +8,6 @@ from datetime import datetime
 
 from rich.table import Table
 
-from plumbline.doctor import registry_of
 from plumbline.status import find_policy
 from resources.catalogue import load_catalogue
 from resources.chunks import as_utc
@@ -29,7 +28,7 @@ def read_governance(settings: Settings, model: str | None = None, at: datetime |
         LookupError: for an unknown model, with the known names.
     """
     policies = [find_policy(settings, model)] if model else [one.policy for one in load_catalogue(settings.models)]
-    registry, lake = registry_of(settings), settings.lake
+    registry, lake = settings.registry, settings.lake
     return [read_lineage(one, lake, registry.versions(one.model), as_utc(at) if at else now(one, lake)) for one in policies]
 
 

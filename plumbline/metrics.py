@@ -27,7 +27,7 @@ from resources.decision_log import read_ledger, settled
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.response_times import WINDOW, Episode, MeanTimes, mean_times, read_episodes
-from resources.rollout_log import events
+from resources.rollout_log import events, served_after
 from resources.settings import Settings
 from resources.vocabulary import EXTERNAL, Action, Event, Kind, Stage, Verdict
 
@@ -208,10 +208,7 @@ def _decisions(lake: Lake, policy: MonitoredModel, decided: Decided) -> dict[tup
 
 
 def _version(log: "pd.DataFrame", verdict: "pd.DataFrame") -> str:
-    moves = log[log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
-    if len(moves):
-        return str(moves["to_version"].iloc[-1])
-    return str(verdict["model_version"].iloc[0]) if len(verdict) else EXTERNAL
+    return served_after(log) or (str(verdict["model_version"].iloc[0]) if len(verdict) else EXTERNAL)
 
 
 def _line_families(readings: Sequence[Reading]) -> Iterator[Metric]:

@@ -110,10 +110,9 @@ def replay(
 
 def _replayed(settings: Settings, declared: MonitoredModel, asked: "Asked") -> "Comparison":
     """The comparison, with a progress bar."""
-    from resources.registry import Registry
     from training_assets.replay.run import NothingToReplayError, replay
 
-    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    registry = settings.registry
     evaluations = TextColumn("{task.completed} evaluations")
     with Progress(
         SpinnerColumn(), TextColumn("{task.description:<24}"), BarColumn(), evaluations, TimeElapsedColumn(), console=console

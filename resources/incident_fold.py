@@ -13,9 +13,8 @@ from datetime import datetime
 from resources.incidents import RECOVERED, WITHDRAWN, Incident, Order, Said
 from resources.policy import MonitoredModel
 from resources.vintages import JudgedChunk
-from resources.vocabulary import Action, Cause, IncidentState, Verdict
+from resources.vocabulary import HARMFUL, Action, Cause, IncidentState, Verdict
 
-_HARMFUL = (Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT)
 #: Orders that answer a cause.
 _ANSWERS = {Cause.DATA_FAULT: Action.OPEN_INCIDENT, Cause.HARM: Action.RETRAIN}
 
@@ -47,7 +46,7 @@ def verdict_findings(vintages: Iterable[JudgedChunk]) -> Iterator[Finding]:
         is_fault = one.verdict is Verdict.DATA_FAULT
         yield Finding(Cause.DATA_FAULT, one.chunk, one.known_at, is_fault, what=str(one.verdict))
         if not is_fault:
-            yield Finding(Cause.HARM, one.chunk, one.known_at, one.verdict in _HARMFUL, one.is_realized, str(one.verdict))
+            yield Finding(Cause.HARM, one.chunk, one.known_at, one.verdict in HARMFUL, one.is_realized, str(one.verdict))
 
 
 @dataclass

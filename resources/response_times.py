@@ -18,15 +18,13 @@ from resources.policy import MonitoredModel
 from resources.rollout_log import events, own_time
 from resources.tables import VERDICT_VINTAGES
 from resources.vintages import JudgedChunk
-from resources.vocabulary import Action, Event, Verdict
+from resources.vocabulary import HARMFUL, HARMLESS, Action, Event, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Episodes detected within this long count in the means.
 WINDOW = "1y"
-_HARM = (Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT)
-_HARMLESS = (Verdict.HEALTHY, Verdict.COVARIATE_HARMLESS)
 
 
 @dataclass(frozen=True)
@@ -180,15 +178,15 @@ def episodes(policy: MonitoredModel, vintages: Sequence[JudgedChunk], ledger: "p
 def _follow(current: _Open | None, one: JudgedChunk, serving: str | None) -> _Open | None:
     """The open episode after one more verdict."""
     if current is None:
-        if one.verdict not in _HARM or one.model_version != serving:  # harm of a version that is gone was another episode's
+        if one.verdict not in HARMFUL or one.model_version != serving:  # harm of a version that is gone was another episode's
             return None
         return _Open(one.model_version, one.known_at, one.chunk, {one.chunk}, one.chunk)
-    if one.verdict in _HARM:
+    if one.verdict in HARMFUL:
         current.harmful.add(one.chunk)
         current.last_harm, current.ceasing_at = max(current.last_harm, one.chunk), None
         if one.model_version == current.version:
             current.first_harm = min(current.first_harm, one.chunk)
-    elif one.verdict in _HARMLESS:
+    elif one.verdict in HARMLESS:
         current.harmful.discard(one.chunk)
         is_after = one.chunk > current.last_harm and one.model_version == current.version
         if (is_after or not current.harmful) and current.ceasing_at is None:
@@ -197,7 +195,7 @@ def _follow(current: _Open | None, one: JudgedChunk, serving: str | None) -> _Op
 
 
 def _is_recovered(current: _Open, one: JudgedChunk) -> bool:
-    return one.verdict in _HARMLESS and one.model_version != current.version and one.chunk > current.last_harm
+    return one.verdict in HARMLESS and one.model_version != current.version and one.chunk > current.last_harm
 
 
 def _waits(policy: MonitoredModel, orders: Sequence[_Order], current: _Open, before: datetime) -> bool:

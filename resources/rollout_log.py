@@ -69,11 +69,20 @@ def broken_link(log: "pd.DataFrame") -> int | None:
     return None
 
 
-def serving_version(lake: Lake, policy: MonitoredModel) -> str | None:
-    """Version that serves now: the target of the newest promotion or rollback."""
-    log = events(lake, policy)
-    moves = log[log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
+def moves_of(log: "pd.DataFrame") -> "pd.DataFrame":
+    """The events that changed what serves: promotions and rollbacks."""
+    return log[log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
+
+
+def served_after(log: "pd.DataFrame") -> str | None:
+    """Version that serves after these events: the target of the newest promotion or rollback."""
+    moves = moves_of(log)
     return str(moves["to_version"].iloc[-1]) if len(moves) else None
+
+
+def serving_version(lake: Lake, policy: MonitoredModel) -> str | None:
+    """Version that serves now."""
+    return served_after(events(lake, policy))
 
 
 def previous_version(lake: Lake, policy: MonitoredModel, version: str) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resources.lake import Lake
+from resources.registry import Registry
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +57,11 @@ class Settings:
     def notifications(self) -> Path:
         """Who is told about incidents; beside the declarations' folder unless set. Without the file nobody is told."""
         return self.notifications_file or self.models.parent / "notifications.yaml"
+
+    @property
+    def registry(self) -> Registry:
+        """The registry resource."""
+        return Registry(tracking_uri=self.tracking_uri, artifact_root=self.artifact_root)
 
     @property
     def lake(self) -> Lake:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.vocabulary import Kind, Verdict
+from resources.vocabulary import DRIFT_KINDS, Kind, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Segment of lines about all rows.
 _ALL = "all"
-_KINDS = (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT, Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE)
+_KINDS = (*DRIFT_KINDS, Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE)
 _KEPT = ("kind", "method", "subject", "value", "effect", "lower_limit", "upper_limit", "breach")
 
 

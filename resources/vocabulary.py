@@ -111,6 +111,12 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
 
 
+#: Verdicts that mean the model suffers; those among them that outcomes alone show; and those that mean it holds.
+HARMFUL = (Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT)
+OF_OUTCOMES = (Verdict.LABEL_SHIFT, Verdict.CONCEPT)
+HARMLESS = (Verdict.HEALTHY, Verdict.COVARIATE_HARMLESS)
+
+
 class Role(StrEnum):
     """In which role a model version scored a row."""
 

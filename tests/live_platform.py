@@ -7,7 +7,6 @@ from pathlib import Path
 import dagster as dg
 import synthetic
 
-from plumbline.doctor import registry_of
 from plumbline.driver import Driver
 from resources.catalogue import load_catalogue
 from resources.settings import Settings
@@ -21,7 +20,7 @@ class LivePlatform:
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         self.folder, self.instance = folder, instance
         self.settings = Settings.of(folder / "home", folder / "models")
-        self.lake, self.registry = self.settings.lake, registry_of(self.settings)
+        self.lake, self.registry = self.settings.lake, self.settings.registry
         self.policy = load_catalogue(self.settings.models)[0].policy
 
     def copied(self, folder: Path) -> "LivePlatform":

@@ -12,13 +12,12 @@ from datetime import datetime
 from monitoring_assets.measures.registry import sign_of
 from resources.chunks import parse_duration
 from resources.policy import MonitoredModel
-from resources.retraining import CLAUSES, Basis, Condition, Cost, Decay, DriftBreach, Error, Groups, Score, Signal, Threshold
+from resources.retraining import Basis, Condition, Cost, Decay, DriftBreach, Error, Groups, Score, Signal, Threshold
 from resources.vintages import JudgedChunk, Measured
-from resources.vocabulary import Kind, Update, Verdict
+from resources.vocabulary import DRIFT_KINDS, Kind, Update, Verdict
 from training_assets.growth import Promotion, growth_of
 
 _NAN = float("nan")
-_DRIFT = (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT)
 _HALF = 0.5
 Value = Callable[[JudgedChunk], float]
 
@@ -303,7 +302,7 @@ def expected_loss(cost: Cost, policy: MonitoredModel, chunk: JudgedChunk) -> flo
 
 
 def _is_adrift(features: set[str], chunk: JudgedChunk) -> float:
-    own = [one for one in chunk.numbers(*_DRIFT) if not features or one.subject in features]
+    own = [one for one in chunk.numbers(*DRIFT_KINDS) if not features or one.subject in features]
     return float(any(one.is_breach for one in own)) if own else _NAN
 
 
@@ -311,7 +310,3 @@ def _groups_adrift(groups: Mapping[str, Sequence[str]], chunk: JudgedChunk) -> f
     own = list(chunk.numbers(Kind.UNIVARIATE_DRIFT))
     drifted = {one.subject for one in own if one.is_breach}
     return float(sum(bool(drifted & set(features)) for features in groups.values())) if own else _NAN
-
-
-#: Every clause a declaration can name, for the documentation's test.
-NAMES = tuple(CLAUSES.values())

@@ -13,7 +13,7 @@ from resources.chunks import parse_duration
 from resources.overrides import Ordered, standing
 from resources.policy import MonitoredModel
 from resources.vintages import JudgedChunk
-from resources.vocabulary import Action, Override, Update, Verdict
+from resources.vocabulary import HARMFUL, Action, Override, Update, Verdict
 from training_assets.conditions import Known, Reading, read_condition
 from training_assets.growth import Promotion
 
@@ -223,7 +223,7 @@ def _by_the_policy(present: _Present) -> Decision:
     called = reading.is_up and reading.is_fresh
     evidence = present.newest_of(reading.chunks) if called else []
     broken = _broken(present, champion.version)
-    if broken and not (called and any(one.verdict in _HARM for one in evidence)):  # harm is acted on although the newest data broke since
+    if broken and not (called and any(one.verdict in HARMFUL for one in evidence)):  # harm is acted on although the newest data broke since
         return present.answer(Action.OPEN_INCIDENT, Clause.DATA_FAULT, broken)
     if called or is_provisional:
         if present.is_cooling:
@@ -238,9 +238,6 @@ def _by_the_policy(present: _Present) -> Decision:
     if is_provisional:
         return present.answer(Action.RETRAIN, Clause.PROVISIONAL_CHAMPION, onset=onset)
     return present.answer(Action.HOLD, Clause.ANSWERED if reading.is_up else Clause.NO_HARM, present.newest_of(reading.chunks))
-
-
-_HARM = (Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT)
 
 
 def _broken(present: _Present, version: str) -> list[JudgedChunk]:

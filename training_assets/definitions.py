@@ -8,7 +8,6 @@ from monitoring_assets.measures.registry import sign_of
 from resources.catalogue import Declaration, load_catalogue, require_known
 from resources.names import asset_job
 from resources.policy import MonitoredModel
-from resources.registry import Registry
 from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
 from training_assets import approval, candidate, gates, governance, rollout, scoring, shadow, training_set, trigger
@@ -96,7 +95,7 @@ def build_defs(
         ],
         resources={
             "lake": settings.lake,
-            "registry": Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root),
+            "registry": settings.registry,
             **(resource_overrides or {}),
         },
         executor=dg.in_process_executor,

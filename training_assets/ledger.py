@@ -17,7 +17,7 @@ from resources.decision_log import read_ledger, settled
 from resources.lake import Lake
 from resources.overrides import read_overrides
 from resources.policy import MonitoredModel
-from resources.rollout_log import events
+from resources.rollout_log import events, served_after
 from resources.vintages import JudgedChunk, newest_by_chunk, read_vintages
 from resources.vocabulary import EXTERNAL, Action, Event
 from training_assets.conditions import Reading
@@ -71,10 +71,10 @@ def champion_of(policy: MonitoredModel, log: "pd.DataFrame", vintages: Sequence[
         vintages: verdicts known so far.
     """
     if policy.log.is_scored_here:
-        moves = log[log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
-        if moves.empty:
+        serving = served_after(log)
+        if serving is None:
             return None
-        version = str(moves["to_version"].iloc[-1])
+        version = serving
     else:
         judged = newest_by_chunk(vintages)
         version = judged[max(judged)].model_version if judged else EXTERNAL
@@ -97,7 +97,7 @@ def evaluate(policy: MonitoredModel, lake: Lake) -> Evaluation:
 
     rows = read_ledger(policy, lake)
     history, position = _history(policy, lake, rows)
-    if len(rows) and _position_of(rows.iloc[-1]) == position:
+    if len(rows) and position_of(rows.iloc[-1]) == position:
         before = rows.iloc[:-1]
         return Evaluation(decide(policy, _as_it_was(history, rows.iloc[-1], before)), rows)
     decision = decide(policy, history)
@@ -111,7 +111,8 @@ def _as_it_was(history: History, row: "pd.Series", before: "pd.DataFrame") -> Hi
     return History(row["as_of"].to_pydatetime(), history.verdicts, history.champion, fired_of(before), history.overrides)
 
 
-def _position_of(row: "pd.Series") -> Position:
+def position_of(row: "pd.Series") -> Position:
+    """What the evaluation of a ledger row had seen."""
     return Position(int(row["vintages_seen"]), int(row["events_seen"]), int(row["overrides_seen"]), str(row["policy_hash"]))
 
 

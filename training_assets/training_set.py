@@ -20,7 +20,7 @@ from resources.log_source import read_log
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
 from resources.vintages import newest_by_chunk, read_vintages
-from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Stage, Update, Verdict
+from resources.vocabulary import OF_OUTCOMES, TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Stage, Update, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.decide import Promotion
@@ -253,17 +253,14 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
     return training_set
 
 
-_OF_OUTCOMES = frozenset({Verdict.CONCEPT, Verdict.LABEL_SHIFT})
-
-
 def came_with_inputs(causes: Collection[str]) -> bool:
     """Whether the onset of what verdicts ``causes`` tell is dated from inputs: harm that came with them, or drift without harm."""
-    return Verdict.COVARIATE_HARMFUL in causes or not _OF_OUTCOMES & set(causes)
+    return Verdict.COVARIATE_HARMFUL in causes or set(causes).isdisjoint(OF_OUTCOMES)
 
 
 def left_inputs_alone(causes: Collection[str]) -> bool:
     """Whether only outcomes changed: then the inputs before the onset are as good as any."""
-    return len(causes) > 0 and set(causes) <= _OF_OUTCOMES
+    return len(causes) > 0 and set(causes) <= set(OF_OUTCOMES)
 
 
 def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion | None) -> datetime | None:

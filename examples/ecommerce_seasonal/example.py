@@ -13,7 +13,6 @@ from monitoring_assets.measures.distances import SMALLEST_SHARE
 from monitoring_assets.measures.distribution import Categories, Summary, unpack
 from plumbline.example import Finding, Seen
 from resources.incident_log import read_incidents
-from resources.registry import Registry
 from resources.rollout_log import serving_version
 from resources.tables import EVALUATIONS, REFERENCE_PROFILES, REFERENCE_SUMMARIES, ROLLOUT_EVENTS, prediction_log, training_sets
 from resources.vocabulary import Action, Cause, Event, Kind, Stage
@@ -201,7 +200,7 @@ def _served(seen: Seen) -> pd.DataFrame:
 
 def _never(seen: Seen, served: pd.DataFrame) -> float:
     policy = seen.policies[MODEL]
-    first = Registry(tracking_uri=seen.settings.tracking_uri, artifact_root=seen.settings.artifact_root).load(MODEL, "1")
+    first = seen.settings.registry.load(MODEL, "1")
     return metrics_of(policy, served["y_true"], RECIPES[policy.retrain.recipe].predict(policy, first, served))[METRIC]
 
 
@@ -263,7 +262,7 @@ def _approved(seen: Seen, staged: pd.DataFrame) -> Finding:
     if staged.empty:
         return Finding(name, False, "nothing was staged")
     waiting, served = str(staged["to_version"].iloc[-1]), set(_served(seen)["model_version"])
-    registry = Registry(tracking_uri=seen.settings.tracking_uri, artifact_root=seen.settings.artifact_root)
+    registry = seen.settings.registry
     version = approve(policy, lake, registry, who=PERSON, why="gifts are bought until Christmas")
     signed = lake.read(MODEL, ROLLOUT_EVENTS).sort_values("at").iloc[-1]
     is_held = waiting not in served and version == waiting == serving_version(lake, policy) and signed["approved_by"] == PERSON

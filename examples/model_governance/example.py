@@ -17,7 +17,6 @@ from resources.incidents import Incident
 from resources.lineage import UNKNOWN, read_lineage
 from resources.names import job_name
 from resources.policy import MonitoredModel
-from resources.registry import Registry
 from resources.retraining import CLAUSES, Condition
 from resources.tables import VERDICTS
 from resources.vocabulary import Cause
@@ -247,7 +246,7 @@ def _table_answers(seen: Seen) -> Finding:
     moments = [START + timedelta(days=2), START + (seen.end - START) / 2, seen.end]
     empty, own = [], []
     for model, policy in seen.policies.items():
-        versions = _registry(seen).versions(model)
+        versions = seen.settings.registry.versions(model)
         for at in moments:
             line = read_lineage(policy, seen.settings.lake, versions, at).plain
             may_lack = set() if policy.log.is_scored_here else {"serving_since"}
@@ -263,7 +262,7 @@ def _histories(seen: Seen) -> Finding:
     hour, wrong, told = timedelta(hours=1), [], []
 
     def expect(model: str, at: datetime, version: str, approver: str) -> None:
-        line = read_lineage(seen.policies[model], seen.settings.lake, _registry(seen).versions(model), at)
+        line = read_lineage(seen.policies[model], seen.settings.lake, seen.settings.registry.versions(model), at)
         told.append(f"{model} {at:%d %B %H:%M} version {line.serving_version} by {line.approver}")
         wrong.extend([] if (line.serving_version, line.approver) == (version, approver) else [told[-1]])
 
@@ -279,7 +278,3 @@ def _histories(seen: Seen) -> Finding:
                 expect(model, END - hour, "2", by_policy)
             expect(model, END, version, who)
     return Finding("versions are told right just before and after they change", not wrong and bool(told), "; ".join(wrong or told))
-
-
-def _registry(seen: Seen) -> Registry:
-    return Registry(tracking_uri=seen.settings.tracking_uri, artifact_root=seen.settings.artifact_root)

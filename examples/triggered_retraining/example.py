@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from plumbline.example import Finding, Seen
-from resources.registry import Registry
 from resources.tables import ROLLOUT_EVENTS, shadow_scores, training_sets
 from resources.vocabulary import Action, Event, Kind, Stage
 from training_assets.training_set import labelled_rows
@@ -99,7 +98,7 @@ def _fires_as_the_rule_says(seen: Seen, ledger: pd.DataFrame, orders: pd.DataFra
 def _versions_name_their_rows(seen: Seen) -> Finding:
     """The rows a data version names are those the cut gives when it is made again."""
     policy, lake = seen.policies[MODEL], seen.settings.lake
-    registry = Registry(tracking_uri=seen.settings.tracking_uri, artifact_root=seen.settings.artifact_root)
+    registry = seen.settings.registry
     orders = seen.ledger(MODEL).set_index("incident")["as_of"]
     same, versions = [], registry.versions(MODEL)
     for one in versions:

@@ -13,7 +13,7 @@ from monitoring_assets.health.evidence import WORKING, Evidence
 from monitoring_assets.health.links import Link, LinkName, State, not_due, ok
 from resources import tables
 from resources.names import job_name
-from resources.rollout_log import broken_link
+from resources.rollout_log import broken_link, moves_of
 from resources.vocabulary import TAG_INCIDENT, TAG_MODEL, Action, Alias, Event, Stage
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _serving(seen: Evidence) -> Link:
     if rows.empty or seen.serving is None:
         return not_due(name, "nothing was scored yet")
     newest = rows.sort_values("scored_at", kind="stable").iloc[-1]
-    moves = seen.log[seen.log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
+    moves = moves_of(seen.log)
     if newest["model_version"] == seen.serving:
         return ok(name, f"chunk {newest['chunk']} by version {seen.serving}")
     if newest["scored_at"] <= moves["at"].iloc[-1] or seen.works("score"):
@@ -165,7 +165,7 @@ def _reference(seen: Evidence) -> Link:
         return not_due(name, "nothing serves yet")
     if version in fitted:
         return ok(name, f"version {version}")
-    moves = seen.log[seen.log["event"].isin([Event.PROMOTED, Event.ROLLED_BACK])]
+    moves = moves_of(seen.log)
     if (len(moves) and seen.is_recent(moves["at"].iloc[-1])) or seen.works("reference", "monitor"):
         return not_due(name, f"the profile of version {version} is being fitted")
     advice = f"Launch {job_name(policy, 'reference')}; the sensor new_champions does it after every promotion."

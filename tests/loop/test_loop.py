@@ -18,7 +18,6 @@ from plumbline.driver import Driver
 from resources import tables
 from resources.catalogue import load_catalogue
 from resources.decision_log import read_ledger
-from resources.registry import Registry
 from resources.rollout_log import events, serving_version
 from resources.settings import PROJECT, Settings
 from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Kind, Verdict
@@ -68,7 +67,7 @@ def test_the_mis_wired_station_recovers_by_itself(tmp_path):
         scored = lake.read(policy.model, tables.scored_batches(policy)).groupby("chunk")["model_version"].unique()
         assert list(scored["1982-01-01"]) == ["1"]
         assert list(scored["1982-04-01"]) == ["2"]  # the chunk after the promotion is the new model's
-        registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+        registry = settings.registry
         assert registry.aliased_version(policy.model, Alias.CHAMPION) == serving_version(lake, policy) == promoted["to_version"].iloc[-1]
         profiles = lake.partitions(policy.model, tables.REFERENCE_PROFILES, "reference_version")
         assert {"1", "2"} <= set(profiles)

@@ -18,7 +18,6 @@ from plumbline.driver import Driver
 from resources.catalogue import load_catalogue
 from resources.overrides import append_override
 from resources.policy import MonitoredModel
-from resources.registry import Registry
 from resources.settings import Settings
 from resources.vintages import JudgedChunk
 from resources.vocabulary import Action, Event, Override, Verdict
@@ -95,10 +94,6 @@ def life(tmp_path_factory):
     return settings, former, policy
 
 
-def registry_of(settings):
-    return Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
-
-
 @pytest.mark.slow
 @pytest.mark.xdist_group("replay")
 class TestARecordedLife:
@@ -134,7 +129,7 @@ class TestARecordedLife:
 
     def test_todays_policy_follows_the_record_and_never_departs_where_live_retrained(self, life):
         settings, former, _ = life
-        found = replay(former, settings.lake, registry_of(settings), settings.models, Asked(end=END, train=3))
+        found = replay(former, settings.lake, settings.registry, settings.models, Asked(end=END, train=3))
         today, never = found.of(TODAY), found.of(NEVER)
         recorded = read_recorded(former, settings.lake)
         changed = recorded.ledger.loc[recorded.ledger["policy_hash"] != former.policy_hash, "as_of"].min()
@@ -195,7 +190,7 @@ class TestARecordedLife:
     def test_a_stretch_without_an_evaluation_is_named(self, life):
         settings, _, policy = life
         with pytest.raises(NothingToReplayError, match="shop: got no evaluation from 2030-01-01; expected some"):
-            replay(policy, settings.lake, registry_of(settings), settings.models, Asked(start=END + timedelta(days=2142)))
+            replay(policy, settings.lake, settings.registry, settings.models, Asked(start=END + timedelta(days=2142)))
 
 
 def scene_of(folder, *, fault=None, **overrides):

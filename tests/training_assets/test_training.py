@@ -15,7 +15,6 @@ from resources.catalogue import load_catalogue
 from resources.decision_log import read_ledger
 from resources.log_source import read_log
 from resources.overrides import EndedOverrideError, append_override
-from resources.registry import Registry
 from resources.rollout_log import broken_link, events, serving_version
 from resources.settings import Settings
 from resources.vintages import append_vintages, read_vintages
@@ -51,7 +50,7 @@ class Platform:
         self.instance, self.lake = instance, self.settings.lake
         self.monitoring, self.training = monitoring(self.settings), training(self.settings, is_paced=False)
         self.policy = load_catalogue(self.settings.models)[0].policy
-        self.registry = Registry(tracking_uri=self.settings.tracking_uri, artifact_root=self.settings.artifact_root)
+        self.registry = self.settings.registry
 
     def run(self, defs, job, chunk=None, **tags):
         resolved = defs.resolve_job_def(job)
@@ -509,7 +508,7 @@ def test_a_proof_against_a_version_that_no_longer_serves_promotes_nothing(tmp_pa
     models = synthetic.declare(tmp_path, synthetic.make_log(), **overrides)
     settings = Settings.of(tmp_path / "home", models)
     policy, lake = load_catalogue(models)[0].policy, settings.lake
-    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    registry = settings.registry
     rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
     times = rows[["prediction_id", "time", "observed_at", *policy.features.all, "y_true"]]
     part = times.assign(chunk=CHUNK, part=np.where(times.index < 2000, TRAIN, HOLDOUT))

@@ -12,7 +12,7 @@ from typing import Any
 from monitoring_assets.measures.registry import sign_of
 from resources.retraining import Cost
 from resources.vintages import newest_by_chunk
-from resources.vocabulary import Action, Verdict
+from resources.vocabulary import HARMFUL, Action, Verdict
 from training_assets.decide import Clause
 from training_assets.replay.evidence import Evidence
 from training_assets.replay.path import Path, Step
@@ -21,7 +21,6 @@ from training_assets.replay.workshop import Workshop
 
 DAYS_A_MONTH = 30
 _NAN = float("nan")
-_HARM = (Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT)
 _HELD_BACK = (Clause.COOLDOWN, Clause.BUDGET)
 
 
@@ -135,7 +134,7 @@ def first_harm(path: Path, recorded: Recorded, evidence: Evidence, chunks: Seque
             continue
         if known is None or (known.model_version != serving.version and known.verdict is not Verdict.DATA_FAULT):
             known = evidence.judged(serving, chunk, evidence.policy.outcome_due(chunk), is_due=True, with_drift=False)
-        if known.verdict in _HARM:
+        if known.verdict in HARMFUL:
             return chunk
     return None
 

@@ -19,7 +19,7 @@ from resources.rollout_log import events
 from resources.tables import ROLLOUT_EVENTS
 from resources.vintages import JudgedChunk, read_vintages
 from resources.vocabulary import Action
-from training_assets.ledger import Position
+from training_assets.ledger import Position, position_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ class Recorded:
     def ticks(self) -> list[Tick]:
         """The evaluations of the ledger; without one, a tick for each batch of verdicts that became known together."""
         if len(self.ledger):
-            return [Tick(row["as_of"].to_pydatetime(), _position(row), row) for _, row in self.ledger.iterrows()]
+            return [Tick(row["as_of"].to_pydatetime(), position_of(row), row) for _, row in self.ledger.iterrows()]
         moments = [(place, one.known_at) for place, one in enumerate(self.vintages, 1)]
         batches = [list(group) for _, group in itertools.groupby(moments, key=lambda pair: pair[1])]
         return [Tick(group[-1][1], self._position_at(group[-1][1], group[-1][0])) for group in batches]
@@ -74,10 +74,6 @@ class Recorded:
     def _position_at(self, as_of: datetime, n_vintages: int) -> Position:
         n_events = sum(moment <= as_of for moment in self.log["as_of"].fillna(self.log["at"]).tolist())
         return Position(n_vintages, n_events, sum(one.as_of <= as_of for one in self.overrides), self.policy.policy_hash)
-
-
-def _position(row: "pd.Series") -> Position:
-    return Position(int(row["vintages_seen"]), int(row["events_seen"]), int(row["overrides_seen"]), str(row["policy_hash"]))
 
 
 def read_recorded(policy: MonitoredModel, lake: Lake) -> Recorded:
