@@ -5,6 +5,7 @@ Reads: the declared log source. Writes: nothing; callers store what is returned.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from resources.source import (
 from resources.vocabulary import Task
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 #: Chunk name of rejected rows whose time cannot be read, so that no chunk claims them.
@@ -84,11 +86,7 @@ def read_log(
     Raises:
         LogSourceError: for a missing file, table or column, or timestamps without a declared zone.
     """
-    with connect() as connection:
-        types = open_source(connection, policy.log, base)
-        _require_columns(policy, types)
-        require_zone(connection, policy.log, policy.log.time, types)
-        moment = moment_sql(policy.log, policy.log.time, types)
+    with _opened(policy, base) as (connection, types, moment):
         window = f"{moment} >= '{start.isoformat()}' AND {moment} < '{end.isoformat()}'"
         if undated:
             window = f"({window}) OR {moment} IS NULL"
@@ -103,11 +101,7 @@ def newest_row(policy: MonitoredModel, base: Path, before: datetime) -> datetime
     Raises:
         LogSourceError: for a missing file, table or column, or timestamps without a declared zone.
     """
-    with connect() as connection:
-        types = open_source(connection, policy.log, base)
-        _require_columns(policy, types)
-        require_zone(connection, policy.log, policy.log.time, types)
-        moment = moment_sql(policy.log, policy.log.time, types)
+    with _opened(policy, base) as (connection, _, moment):
         [(found,)] = connection.sql(f"SELECT max({moment}) FROM source WHERE {moment} < '{before.isoformat()}'").fetchall()
     return None if found is None else as_utc(found)
 
@@ -125,6 +119,16 @@ def read_observed(policy: MonitoredModel, base: Path, start: datetime, end: date
             f"FROM source WHERE {moment} >= '{start.isoformat()}' AND {moment} < '{end.isoformat()}'"
         ).df()
     return frame.dropna().drop_duplicates("prediction_id", keep="last")
+
+
+@contextmanager
+def _opened(policy: MonitoredModel, base: Path) -> "Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, str], str]]":
+    """The log as the view ``source``, the types of its columns, and SQL of a row's moment. Raises LogSourceError."""
+    with connect() as connection:
+        types = open_source(connection, policy.log, base)
+        _require_columns(policy, types)
+        require_zone(connection, policy.log, policy.log.time, types)
+        yield connection, types, moment_sql(policy.log, policy.log.time, types)
 
 
 def _with_outcomes(policy: MonitoredModel, base: Path, read: LogRows, known_by: datetime | None) -> LogRows:

@@ -125,6 +125,11 @@ def read_vintages(lake: Lake, policy: MonitoredModel) -> list[JudgedChunk]:
     ]
 
 
+def broken_chunks(vintages: Sequence[JudgedChunk]) -> set[str]:
+    """Chunks whose newest verdict is a data fault."""
+    return {chunk for chunk, one in newest_by_chunk(vintages).items() if one.verdict is Verdict.DATA_FAULT}
+
+
 def newest_by_chunk(vintages: Sequence[JudgedChunk]) -> Mapping[str, JudgedChunk]:
     """What is known of each chunk after ``vintages``, by chunk in calendar order."""
     newest = {one.chunk: one for one in vintages}

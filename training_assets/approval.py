@@ -33,11 +33,6 @@ def gains_too_little(policy: MonitoredModel, gain: float) -> bool:
     return policy.rollout.promote_gain is not None and gain < policy.rollout.promote_gain
 
 
-def needs_review(policy: MonitoredModel, accepted: "pd.Series") -> bool:
-    """Whether an accepted candidate gains too little to be promoted by itself; the first model has nothing to gain on."""
-    return gains_too_little(policy, float(accepted["gain"]))
-
-
 def stage(policy: MonitoredModel, lake: Lake, order: Order, version: str, accepted: "pd.Series") -> None:
     """Record that ``version`` waits for a person; safe to run again."""
     waiting = staged(policy, lake)
@@ -76,7 +71,7 @@ def promote_or_stage(policy: MonitoredModel, lake: Lake, registry: Registry, ord
     """Promote the accepted candidate of an order, or stage it; returns the version that serves now by it, or ``None``."""
     accepted = accepted_candidate(policy, lake, order.chunk)
     version = version_of(policy, registry, accepted)
-    if needs_review(policy, accepted):
+    if gains_too_little(policy, float(accepted["gain"])):
         stage(policy, lake, order, version, accepted)
         return None
     return promote(policy, lake, registry, order, version)

@@ -91,15 +91,13 @@ def compete(
         NoCandidateError: when no window holds ``gates.minimum_rows`` rows and, for classifiers, two classes.
     """
     recipe, contenders, seen = RECIPES[policy.retrain.recipe], [], {}
-    for window in (SINCE_CHAMPION, *policy.retrain.windows):
-        is_wanted = window != SINCE_CHAMPION or update is not Update.FULL
-        rows = window_rows(policy, window, train, onset, predecessor.train_end if predecessor else None) if is_wanted else None
-        if is_wanted:
-            seen[window] = 0 if rows is None else len(rows)
+    goes_on = predecessor if update is not Update.FULL else None
+    for window in (*([SINCE_CHAMPION] if goes_on else []), *policy.retrain.windows):
+        rows = window_rows(policy, window, train, onset, goes_on.train_end if goes_on else None)
+        seen[window] = 0 if rows is None else len(rows)
         if rows is None or len(rows) < policy.gates.minimum_rows or rows["y_true"].nunique() < 2:
             continue
-        goes_on = window == SINCE_CHAMPION and predecessor is not None
-        model = recipe.update(policy, predecessor.model, rows) if goes_on and predecessor else recipe.fit(policy, rows)
+        model = recipe.update(policy, goes_on.model, rows) if goes_on and window == SINCE_CHAMPION else recipe.fit(policy, rows)
         predictions = recipe.predict(policy, model, held_out)
         contenders.append(Contender(window, model, rows, predictions, metrics_of(policy, held_out["y_true"], predictions)))
         if window == SINCE_CHAMPION and update is Update.INCREMENTAL:
@@ -136,7 +134,7 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         rows = lake.read(policy.model, table, {"chunk": order.chunk}).sort_values(["time", "prediction_id"], kind="stable")
         train, held_out = (rows[rows["part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT))
         made = ledger.ordered(policy, lake, order.chunk)
-        onset = made["onset"] if made and made["onset"] == made["onset"] else None
+        onset = made["onset"] if made else None
         predecessor = _predecessor(policy, lake, registry) if order.update is not Update.FULL else None
         contenders = compete(policy, train, held_out, onset, order.update, predecessor)
         data_version = lake.data_version(policy.model, table, {"chunk": order.chunk})

@@ -78,16 +78,24 @@ def champion_of(policy: MonitoredModel, log: "pd.DataFrame", vintages: Sequence[
     else:
         judged = newest_by_chunk(vintages)
         version = judged[max(judged)].model_version if judged else EXTERNAL
-    if log.empty:
-        return Promotion(version, None, None)
-    own = log[(log["event"] == Event.PROMOTED) & (log["to_version"] == version)]
+    return promotion_of(log, version)
+
+
+def promotion_of(log: "pd.DataFrame", version: str) -> Promotion:
+    """What the first promotion of ``version`` says of its training; nothing of one trained elsewhere.
+
+    Args:
+        log: rows of ``rollout_events``, oldest first.
+    """
+    own = log[(log["event"] == Event.PROMOTED) & (log["to_version"] == version)] if len(log) else log
     if own.empty:
         return Promotion(version, None, None)
     row = own.iloc[0]
-    return Promotion(version, _moment(row["train_end"]), _moment(row["onset"]), _moment(row["train_start"]))
+    return Promotion(version, moment_of(row["train_end"]), moment_of(row["onset"]), moment_of(row["train_start"]))
 
 
-def _moment(value: Any) -> datetime | None:
+def moment_of(value: Any) -> datetime | None:
+    """A moment as a table holds it; ``None`` where it is missing."""
     return None if value is None or value != value else value.to_pydatetime()
 
 
@@ -162,7 +170,7 @@ def _decoded(rows: "pd.DataFrame", chunk: str) -> dict[str, Any] | None:
     if own.empty:
         return None
     row = own.iloc[0].to_dict()
-    return {**row, "inputs": json.loads(row["inputs"])}
+    return {**row, "inputs": json.loads(row["inputs"]), "onset": moment_of(row["onset"])}
 
 
 def keep_onset(policy: MonitoredModel, lake: Lake, chunk: str, onset: datetime) -> None:

@@ -93,7 +93,6 @@ def promote(
     Raises:
         NotAcceptedError: when the chunk has no accepted candidate.
     """
-    import pandas as pd
 
     accepted = accepted_candidate(policy, lake, order.chunk)
     before = serving_version(lake, policy)
@@ -108,11 +107,9 @@ def promote(
         )
     where = {"chunk": order.chunk}
     made = ledger.ordered(policy, lake, order.chunk)
-    onset = made["onset"] if made and made["onset"] == made["onset"] and made["onset"] is not None else None
+    onset = made["onset"] if made else None
     rows = lake.read(policy.model, tables.training_sets(policy), where)
-    log = events(lake, policy)
-    gone_on_from = log.loc[(log["event"] == Event.PROMOTED) & (log["to_version"] == proved_against), "train_end"]
-    champion_end = gone_on_from.iloc[0].to_pydatetime() if gone_on_from.notna().any() else None
+    champion_end = ledger.promotion_of(events(lake, policy), proved_against).train_end if proved_against else None
     train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset, champion_end)
     assert train is not None  # noqa: S101 - the window was trained on, so it exists
     proof = lake.read(policy.model, tables.held_out(policy), where)
@@ -130,7 +127,7 @@ def promote(
         lake, policy, Event.PROMOTED, reason="; ".join(part for part in (f"window {accepted['window']}: {gain_of(accepted)}", why) if part),
         approved_by=approved_by or f"policy {policy.policy_hash}", as_of=order.as_of,
         chunk=order.chunk, from_version=before, to_version=version, train_start=train["time"].min().to_pydatetime(), train_end=train["time"].max().to_pydatetime(),
-        onset=pd.Timestamp(onset).to_pydatetime() if onset is not None else None, incident=order.incident,
+        onset=onset, incident=order.incident,
     )  # fmt: skip
     return version
 

@@ -19,7 +19,7 @@ from resources.lake import Lake
 from resources.log_source import read_log
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
-from resources.vintages import newest_by_chunk, read_vintages
+from resources.vintages import broken_chunks, read_vintages
 from resources.vocabulary import OF_OUTCOMES, TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Stage, Update, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
@@ -112,7 +112,7 @@ def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datet
     that only outcomes show, by the losses of the served predictions. Losses alone follow the seasons. Chunks judged to be a data
     fault are passed over: broken values are stranger than any change of the world.
     """
-    broken = set(broken_chunks(policy, lake))
+    broken = broken_chunks(read_vintages(lake, policy))
     chunks = [chunk for chunk in chunks_around(policy, first_harm, as_of) if chunk == first_harm or chunk not in broken]
     served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks}).sort_values(["time", "prediction_id"], kind="stable")
     if is_covariate and policy.features.numeric:
@@ -175,16 +175,11 @@ def without_contaminated(policy: MonitoredModel, rows: "pd.DataFrame", broken: C
             is_inside = (kept["time"] >= one.start) & (kept["time"] < one.end)
             set_aside[f"quarantine {one.start:%Y-%m-%d} to {one.end:%Y-%m-%d} by {one.who}: {one.why}"] = int(is_inside.sum())
             kept = kept[~is_inside]
-    is_broken = policy.cadence.keys(kept["time"]).isin(list(broken)) if broken else None
-    if is_broken is not None:
+    if broken:
+        is_broken = policy.cadence.keys(kept["time"]).isin(list(broken))
         set_aside["chunks judged to be a data fault"] = int(is_broken.sum())
         kept = kept[~is_broken]
     return Trusted(kept.reset_index(drop=True), {reason: count for reason, count in set_aside.items() if count})
-
-
-def broken_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
-    """Chunks whose newest verdict is a data fault."""
-    return [chunk for chunk, one in newest_by_chunk(read_vintages(lake, policy)).items() if one.verdict is Verdict.DATA_FAULT]
 
 
 def labelled_rows(policy: MonitoredModel, base: Path, as_of: datetime) -> "pd.DataFrame":
@@ -217,10 +212,11 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
     )
     def training_set(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult[None]:
         order = order_of(context, policy, lake)
-        champion = ledger.read_history(policy, lake).champion
+        history = ledger.read_history(policy, lake)
+        champion = history.champion
         onset = _onset(policy, lake, order, champion)
         known = labelled_rows(policy, base, order.as_of)
-        trusted = without_contaminated(policy, known, broken_chunks(policy, lake), order.as_of)
+        trusted = without_contaminated(policy, known, broken_chunks(history.verdicts), order.as_of)
         if trusted.rows.empty:
             raise NothingToLearnError(
                 f"{policy.model}: got {len(known)} labelled rows, all set aside: {dict(trusted.set_aside)}; expected some outside. "
@@ -267,7 +263,7 @@ def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion
     made = ledger.ordered(policy, lake, order.chunk)
     if champion is None or made is None:
         return None
-    onset: datetime | None = None if made["onset"] != made["onset"] or made["onset"] is None else made["onset"].to_pydatetime()
+    onset: datetime | None = made["onset"]
     first_harm = made["inputs"]["first_harm"]
     if onset is None and first_harm:
         onset = find_onset(policy, lake, first_harm, order.as_of, is_covariate=came_with_inputs(made["inputs"]["causes"]))

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from instances import sqlite_instance
 
 from resources import tables
 from resources.catalogue import load_catalogue
@@ -39,23 +40,11 @@ def backfill(home: Path, models: Path) -> None:
     policy = _policy(models)
     last = policy.cadence.shift(policy.cadence.key(policy.reference.end), _DAYS - 31)
     tags = range_tags([policy.cadence.key(policy.reference.end), last])
-    with _instance(home) as instance:
+    with sqlite_instance(home) as instance:
         defs = build_defs(settings)
         for purpose in ("reference", "monitor", "realize"):
             job = defs.resolve_job_def(f"{policy.model}__{purpose}")
             assert job.execute_in_process(instance=instance, tags={} if purpose == "reference" else tags).success
-
-
-def _instance(home: Path) -> dg.DagsterInstance:
-    """SQLite files with the event log of the shipped ``dagster.yaml``."""
-    folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    shipped = {
-        "module": "resources.event_log",
-        "class": "KeptEngineSqliteEventLogStorage",
-        "config": {"base_dir": str(folder / "history" / "runs")},
-    }
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": shipped})
 
 
 def _policy(models: Path) -> MonitoredModel:
@@ -190,7 +179,7 @@ def test_a_half_written_file_is_never_read(undisturbed_and_killed: tuple[Path, P
 @pytest.mark.xdist_group("kill")
 def test_a_trigger_that_lost_its_cursor_asks_for_the_same_run_again(undisturbed_and_killed: tuple[Path, Path], models: Path) -> None:
     killed = undisturbed_and_killed[1]
-    with _instance(killed) as instance:
+    with sqlite_instance(killed) as instance:
         first, again = _tick(killed, models, instance), _tick(killed, models, instance)
     assert len(first) == len(again) == 1
     assert first[0].run_key == again[0].run_key

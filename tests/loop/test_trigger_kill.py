@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from instances import sqlite_instance
 
 from resources import tables
 from resources.catalogue import load_catalogue
@@ -26,17 +27,6 @@ _TICKS, _KILLS = 200, 12
 _RUN_KEY = "dagster/run_key"
 #: Ticks on which a chunk is judged harmful; one every three weeks or so.
 _HARMFUL = frozenset({9, 31, 32, 60, 61, 62, 99, 130, 171, 198})
-
-
-def _instance(home: Path) -> dg.DagsterInstance:
-    folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    shipped = {
-        "module": "resources.event_log",
-        "class": "KeptEngineSqliteEventLogStorage",
-        "config": {"base_dir": str(folder / "history" / "runs")},
-    }
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": shipped})
 
 
 def _judge(settings: Settings, policy, instance: dg.DagsterInstance, tick: int) -> None:
@@ -71,7 +61,7 @@ def daemon(home: Path, models: Path) -> None:
     policy, defs = load_catalogue(models)[0].policy, build_defs(settings)
     sensor = next(one for one in defs.sensors or [] if one.name == "retrain_trigger")
     kept = home / "cursor.json"
-    with _instance(home) as instance:
+    with sqlite_instance(home) as instance:
         while True:
             state = json.loads(kept.read_text()) if kept.exists() else {"tick": 0, "cursor": None}
             if state["tick"] >= _TICKS:
@@ -153,7 +143,7 @@ def test_no_incident_is_retrained_twice_and_none_is_lost(killed: tuple[Path, Pat
     ordered = rows[rows["action"] == Action.RETRAIN]
     harmful = [policy.cadence.shift("2024-02-01", tick) for tick in sorted(_HARMFUL)]
     assert list(ordered["chunk"]) == harmful  # one order for each harmful chunk, in its turn
-    with _instance(home) as instance:
+    with sqlite_instance(home) as instance:
         runs = instance.get_runs(dg.RunsFilter(job_name="shop__retrain"))
     assert sorted(run.tags[TAG_INCIDENT] for run in runs) == sorted(ordered["incident"])  # one run for each order
     assert all(run.is_success for run in runs)

@@ -10,7 +10,7 @@ from typing import Any
 
 from resources.vocabulary import EXTERNAL, Event
 from training_assets.decide import Promotion
-from training_assets.ledger import champion_of
+from training_assets.ledger import champion_of, moment_of, promotion_of
 from training_assets.replay.recorded import Recorded, Tick
 from training_assets.replay.workshop import Serving, Workshop
 
@@ -89,23 +89,11 @@ class Moves:
         for place, row in enumerate(self.recorded.log.iloc[:n_events].itertuples()):
             is_ours = place < n_followed or row.incident in self._incidents
             if row.event in (Event.PROMOTED, Event.ROLLED_BACK) and is_ours:
-                before = self.workshop.recorded(self._promotion(str(row.to_version)), before)
+                before = self.workshop.recorded(promotion_of(self.recorded.log, str(row.to_version)), before)
                 yield Move(self._moment(place, row.as_of), before)
-
-    def _promotion(self, version: str) -> Promotion:
-        log = self.recorded.log
-        own = log[(log["event"] == Event.PROMOTED) & (log["to_version"] == version)]
-        if own.empty:
-            return Promotion(version, None, None)
-        row = own.iloc[0]
-        return Promotion(version, _or_none(row["train_end"]), _or_none(row["onset"]), _or_none(row["train_start"]))
 
     def _moment(self, place: int, as_of: Any) -> datetime:
         """When an event took effect, in the model's own time: as it says, else at the last evaluation that had not seen it."""
-        said = _or_none(as_of)
+        said = moment_of(as_of)
         unseen = [tick.as_of for tick in self.ticks if tick.position.events <= place]
         return said or (unseen[-1] if unseen else self.recorded.policy.reference.end)
-
-
-def _or_none(value: Any) -> datetime | None:
-    return None if value is None or value != value else value.to_pydatetime()

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monitoring_assets.measures.paired import score
 from monitoring_assets.measures.probabilities import probability_of
 from resources.policy import MonitoredModel
-from resources.vintages import JudgedChunk, newest_by_chunk
-from resources.vocabulary import Verdict
+from resources.vintages import JudgedChunk, broken_chunks
 from training_assets.approval import gains_too_little
 from training_assets.candidate import NoCandidateError, Predecessor, compete
 from training_assets.decide import Decision, Promotion
@@ -159,8 +158,7 @@ class Workshop:
 
     def _broken(self, as_of: datetime) -> set[str]:
         """Chunks known by then to be a data fault."""
-        known = newest_by_chunk([one for one in self.vintages if one.known_at <= as_of])
-        return {chunk for chunk, one in known.items() if one.verdict is Verdict.DATA_FAULT}
+        return broken_chunks([one for one in self.vintages if one.known_at <= as_of])
 
     def _onset(self, policy: MonitoredModel, decision: Decision, as_of: datetime, champion: Serving | None) -> datetime | None:
         import pandas as pd
