@@ -74,7 +74,7 @@ class _Direct:
         from resources import tables
 
         cadence = self.policy.cadence
-        rows = self._read(undated=True)
+        rows = self._read(undated=True, with_outcomes=False)
         served, _ = with_scores(self.policy, rows.assign(chunk=rows["time"].map(cadence.key).astype(object)), None)
         self.lake.replace(self.policy.model, tables.prediction_log(self.policy), served, {"chunk": self.chunks})
 
@@ -128,16 +128,17 @@ class _Direct:
         plots.history(self.lake, self.policy, self.chunks[-1], plots.PERFORMANCE)
 
     def model_uncertainty(self) -> None:
-        """Entropy, margin and conformal sets, and their picture."""
+        """Entropy, margin, conformal sets and the spread of predictions, and their picture."""
         from monitoring_assets import plots, self_watch
+        from monitoring_assets.measures.lines import joined
         from monitoring_assets.measuring import sound_rows
-        from monitoring_assets.reference_pieces import UNCERTAINTY
+        from monitoring_assets.reference_pieces import PREDICTIONS, UNCERTAINTY
         from resources.vocabulary import Stage
 
         rows = sound_rows(self.lake, self.policy, self.chunks)
-        self._store(
-            Stage.MODEL_UNCERTAINTY, self_watch.measured(self.lake, self.policy, self.base, rows, UNCERTAINTY, self_watch.uncertainty_lines)
-        )
+        watched = {UNCERTAINTY: self_watch.uncertainty_lines, PREDICTIONS: self_watch.spread_lines}
+        found = [self_watch.measured(self.lake, self.policy, self.base, rows, piece, measure) for piece, measure in watched.items()]
+        self._store(Stage.MODEL_UNCERTAINTY, joined(found))
         plots.history(self.lake, self.policy, self.chunks[-1], plots.UNCERTAINTY)
 
     def diagnosis(self) -> None:
@@ -161,11 +162,11 @@ class _Direct:
 
         write_pages(self.settings, self.policy, self.lake, self.chunks)
 
-    def _read(self, *, undated: bool = False) -> object:
+    def _read(self, **options: bool) -> object:
         from resources.log_source import read_log
 
         cadence = self.policy.cadence
-        return read_log(self.policy, self.base, cadence.start(self.chunks[0]), cadence.end(self.chunks[-1]), undated=undated).accepted
+        return read_log(self.policy, self.base, cadence.start(self.chunks[0]), cadence.end(self.chunks[-1]), **options).accepted
 
     def _store(self, stage: object, long: object) -> None:
         from monitoring_assets import measurements

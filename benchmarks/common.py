@@ -96,9 +96,12 @@ def write_models(folder: Path, n_chunks: int, *, seed: int = 0) -> Path:
 
 
 def sqlite_instance(folder: Path) -> "dg.DagsterInstance":
-    """A Dagster instance on SQLite files in ``folder``, with the event log of the shipped ``dagster.yaml``."""
+    """A Dagster instance on SQLite files in ``folder``, with the event log of the shipped ``dagster.yaml`` and command line."""
     import dagster as dg
 
+    from resources.quiet import settle
+
+    settle()
     folder.mkdir(parents=True, exist_ok=True)
     shipped = {
         "module": "resources.event_log",

@@ -8,6 +8,7 @@ import dagster as dg
 from monitoring_assets import (
     diagnosis,
     drift,
+    incidents,
     maintenance,
     performance,
     production_log,
@@ -19,9 +20,12 @@ from monitoring_assets import (
     verdict,
 )
 from monitoring_assets.arrivals import build_arrivals_sensor, build_outcomes_schedule, build_promotions_sensor, build_schedule
+from monitoring_assets.health.platform_health import build_health_schedule, build_platform_health, health_job
 from monitoring_assets.jobs import monitor_job, outcomes_job, reference_job
 from monitoring_assets.measures.registry import CATEGORICAL, DETECTORS, ESTIMATORS, MULTIVARIATE, NUMERIC, Method, metric_names
 from resources.catalogue import Declaration, FieldPath, load_catalogue, require_known
+from resources.notification_rules import load_rules
+from resources.notifiers import Notifier
 from resources.policy import DriftLimit, MonitoredModel
 from resources.settings import Settings
 
@@ -122,17 +126,29 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     declarations = load_catalogue(settings.models)
     check_names(declarations)
     policies = [declaration.policy for declaration in declarations]
+    rules = load_rules(settings.notifications, policies)
     looking = [job for policy in policies for job in (monitor_job(policy), outcomes_job(policy))]
     fitting = [reference_job(policy) for policy in policies]
     return dg.Definitions(
-        assets=[*(asset for policy in policies for asset in family(policy, settings)), maintenance.build_compaction(policies)],
-        jobs=[*looking, *fitting],
+        assets=[
+            *(asset for policy in policies for asset in family(policy, settings)),
+            maintenance.build_compaction(policies),
+            build_platform_health(policies, settings.models),
+            *incidents.build_incident_assets(),
+        ],
+        asset_checks=[incidents.build_delivery_check(policies, rules)],
+        jobs=[*looking, *fitting, health_job(), *incidents.build_incident_jobs(policies)],
         schedules=[
             *(schedule for policy in policies for schedule in (build_schedule(policy), build_outcomes_schedule(policy, settings.models))),
             maintenance.build_compaction_schedule(),
+            build_health_schedule(),
         ],
-        sensors=[build_arrivals_sensor(policies, looking, settings.models), build_promotions_sensor(policies, fitting)],
-        resources={"lake": settings.lake, **(resource_overrides or {})},
+        sensors=[
+            build_arrivals_sensor(policies, looking, settings.models),
+            build_promotions_sensor(policies, fitting),
+            incidents.build_incident_notifier(policies, rules),
+        ],
+        resources={"lake": settings.lake, "notifier": Notifier(), **(resource_overrides or {})},
         executor=dg.in_process_executor,
     )
 

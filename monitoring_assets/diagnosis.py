@@ -5,6 +5,7 @@ Reads: ``prediction_log``, ``outcomes``, ``measurements``, ``reference_rows``, `
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ import dagster as dg
 from monitoring_assets import measurements, plots, reference, self_watch
 from monitoring_assets.measures.diagnosis.attribution import SHARE
 from monitoring_assets.measures.diagnosis.diagnose import KNOWN_EVENT, Symptoms
-from monitoring_assets.measures.judge import is_harmful_breach
+from monitoring_assets.measures.judge import drift_breaches, harmful_breaches
 from monitoring_assets.measures.lines import ALL, joined, lines_of
 from monitoring_assets.measuring import served_versions, sound_rows
+from monitoring_assets.plain_text import shown
 from monitoring_assets.reference_pieces import SUPPORT, SURROGATE, Piece
-from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
+from monitoring_assets.stage import ChunkReport, StageReport, build_chunk_asset
 from resources import tables
 from resources.clock import now
 from resources.lake import Lake
@@ -35,12 +37,11 @@ _LOOK_BACK = 8
 
 def symptoms_of(policy: MonitoredModel, own: "pd.DataFrame") -> Symptoms:
     """What the measurements of one chunk call for: drift that decides, and realized harm of the first metric."""
-    is_drift = own["kind"].isin([Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT]) & own["breach"] & own["is_deciding"]
-    is_deciding = (own["kind"] == Kind.REALIZED_PERFORMANCE) & (own["subject"] == policy.metrics[0]) & (own["segment"] == ALL)
-    for row in own[is_deciding & own["value"].notna()].itertuples():
-        if is_harmful_breach(policy, row.subject, row.value, row.lower_limit, row.upper_limit):
-            return Symptoms(bool(is_drift.any()), str(row.subject), float(row.value), int(row.n_rows))
-    return Symptoms(bool(is_drift.any()))
+    has_drifted, harm = len(drift_breaches(own)) > 0, harmful_breaches(policy, own, Kind.REALIZED_PERFORMANCE)
+    if harm.empty:
+        return Symptoms(has_drifted)
+    first = harm.iloc[0]
+    return Symptoms(has_drifted, str(first["subject"]), float(first["value"]), int(first["n_rows"]))
 
 
 def _attribution_lines(policy: MonitoredModel, piece: Piece, rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -55,10 +56,11 @@ def _evidence(
 ) -> "pd.DataFrame":
     """Lines of the diagnosis of every chunk of ``rows`` that drifted or hurts."""
     from monitoring_assets.measures.diagnosis.diagnose import diagnose
-    from monitoring_assets.measures.trust import support_from_plain
+    from monitoring_assets.measures.trust import Support, support_from_plain
 
     found: list[pd.DataFrame] = []
     references: dict[str, pd.DataFrame] = {}
+    supports: dict[str, Support | None] = {}
     for chunk, own in rows.groupby("chunk"):
         symptoms = symptoms_of(policy, seen[seen["chunk"] == chunk])
         if not symptoms.has_drifted and not symptoms.metric:
@@ -66,9 +68,9 @@ def _evidence(
         version = str(versions[str(chunk)])
         if version not in references:
             references[version] = reference.reference_rows(lake, policy, base, version).sort_values("time", kind="stable")
-        piece = reference.pieces_of(lake, policy, base, version, SUPPORT).get(SUPPORT)
-        support = support_from_plain(dict(piece.plain), piece.arrays) if piece else None
-        found.append(diagnose(policy, references[version], own, symptoms, support))
+            piece = reference.pieces_of(lake, policy, base, version, SUPPORT).get(SUPPORT)
+            supports[version] = support_from_plain(dict(piece.plain), piece.arrays) if piece else None
+        found.append(diagnose(policy, references[version], own, symptoms, supports[version]))
         found.append(_events(lake, policy, str(chunk), references[version], symptoms))
     return joined(found)
 
@@ -152,18 +154,13 @@ def _report(own: "pd.DataFrame") -> ChunkReport:
     evidence = own[own["kind"] == Kind.DIAGNOSIS]
     numbers = {f"attribution of {row.subject}": float(row.value) for row in shares.itertuples() if row.value == row.value}
     lines = [
-        f"| {'**yes**' if row.breach else 'no'} | {row.method} | {row.subject} | {_show(row.value)} | {_show(row.p_value)} | {row.reason.replace('|', '/')} |"
+        f"| {'**yes**' if row.breach else 'no'} | {row.method} | {row.subject} | {shown(row.value)} | {shown(row.p_value)} | {row.reason.replace('|', '/')} |"
         for row in evidence.itertuples()
     ]
     table = "\n".join(["| points at it | method | subject | value | p | in words |", "|---|---|---|---|---|---|", *lines])
     check = self_watch.check_of(Check.ATTRIBUTION, shares, "what the predictions lean on")
-    return ChunkReport({**numbers, "evidence": dg.MetadataValue.md(table if lines else "Nothing drifted and nothing hurts.")}, [
-        CheckReport(check.name, check.is_passed, check.description, dg.AssetCheckSeverity.WARN, numbers)
-    ])  # fmt: skip
-
-
-def _show(number: float) -> str:
-    return "–" if number != number else f"{number:.3g}"
+    told = dg.MetadataValue.md(table if lines else "Nothing drifted and nothing hurts.")
+    return ChunkReport({**numbers, "evidence": told}, [replace(check, metadata=numbers)])
 
 
 def labelled_rows(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> "pd.DataFrame":

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from monitoring_assets import measurements, plots, reference
+from monitoring_assets.measures.judge import drift_breaches
+from monitoring_assets.plain_text import cell, shown
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from resources import tables
 from resources.clock import now
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.vocabulary import Check, Kind, Stage
+from resources.vocabulary import DRIFT_KINDS, Check, Kind, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from monitoring_assets.drift_profile import DriftProfile
     from monitoring_assets.measures.univariate import Rows
-
-_DRIFT = (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT)
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,15 @@ def confirmed(policy: MonitoredModel, breaches: Sequence[set[str]]) -> set[str]:
     return set.intersection(*recent) if len(recent) == policy.drift.confirm else set()
 
 
-def _breaches_by_chunk(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> dict[str, set[str]]:
-    """Features whose deciding numbers breach, for ``chunks`` and the ones before them that confirmation looks back on."""
+def _breaches_by_chunk(lake: Lake, policy: MonitoredModel, chunks: Sequence[str], long: "pd.DataFrame") -> dict[str, set[str]]:
+    """Features whose deciding numbers breach: of ``chunks`` as measured in ``long``, and of those before that confirmation looks back on."""
     before = [policy.cadence.shift(chunks[0], -steps) for steps in range(1, policy.drift.confirm)]
-    rows = measurements.read(lake, policy, [*before, *chunks])
-    broken = rows[rows["kind"].isin(_DRIFT) & rows["breach"] & rows["is_deciding"]]
-    found = {str(chunk): set(own["subject"]) for chunk, own in broken.groupby("chunk")}
-    return {chunk: found.get(chunk, set()) for chunk in [*before, *chunks]}
+    measured = [long, measurements.read(lake, policy, before)] if before else [long]
+    return {str(chunk): set(own["subject"]) for one in measured for chunk, own in drift_breaches(one).groupby("chunk")}
 
 
 def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str, lasting: set[str]) -> ChunkReport:
-    drift = own[own["kind"].isin(_DRIFT)]
+    drift = own[own["kind"].isin(DRIFT_KINDS)]
     deciding = drift[drift["is_deciding"]]
     broken = _ranked(deciding[deciding["breach"]])
     moved = list(dict.fromkeys(broken["subject"]))
@@ -182,21 +180,12 @@ def _ranked(broken: "pd.DataFrame") -> "pd.DataFrame":
 
 def _table(rows: "pd.DataFrame") -> str:
     lines = [
-        f"| {cell(row.subject)} | {cell(row.segment)} | {row.method} | {row.value:.4g} | {_show(row.lower_limit)} | {_show(row.upper_limit)} | {_show(row.effect)} | "
-        f"{_show(row.adjusted_p_value)} | {row.n_rows} |"
+        f"| {cell(row.subject)} | {cell(row.segment)} | {row.method} | {row.value:.4g} | {shown(row.lower_limit)} | {shown(row.upper_limit)} | {shown(row.effect)} | "
+        f"{shown(row.adjusted_p_value)} | {row.n_rows} |"
         for row in rows.itertuples()
     ]
     head = "| feature | segment | method | value | lower limit | upper limit | effect | corrected p | n |\n|---|---|---|---|---|---|---|---|---|"
     return "\n".join([head, *lines])
-
-
-def cell(text: str) -> str:
-    """A name as the text of one markdown cell: names come from logs."""
-    return text.replace("|", "/").replace("<", "‹").replace(">", "›").replace("\n", " ")
-
-
-def _show(number: float) -> str:
-    return "–" if number != number else f"{number:.3g}"
 
 
 def _finite(numbers: dict[str, float]) -> dict[str, float]:
@@ -222,7 +211,7 @@ def build_drift_report(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         long = pd.concat(frames, ignore_index=True) if frames else lines_of([])
         stored = pd.Series(versions, dtype=object)
         version = measurements.store(lake, policy, Stage.DRIFT_REPORT, chunks, long, now(policy, lake), stored)
-        groups, breaches, reports = dict(list(long.groupby("chunk"))), _breaches_by_chunk(lake, policy, chunks), {}
+        groups, breaches, reports = dict(list(long.groupby("chunk"))), _breaches_by_chunk(lake, policy, chunks, long), {}
         for chunk in chunks:
             recent = [breaches.get(policy.cadence.shift(chunk, -steps), set()) for steps in range(policy.drift.confirm - 1, -1, -1)]
             own = groups.get(chunk, long.iloc[:0])

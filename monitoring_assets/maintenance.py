@@ -14,10 +14,10 @@ from resources.policy import MonitoredModel
 
 _KEY = dg.AssetKey(["lake", "compaction"])
 _FIXED = (
-    tables.REJECTED_ROWS, tables.OUTCOMES, tables.MEASUREMENTS, tables.PERFORMANCE_VINTAGES, tables.VERDICTS, tables.DECISIONS, tables.EVALUATIONS,
-    tables.REFERENCE_PROFILES, tables.ROLLOUT_EVENTS,
+    tables.REJECTED_ROWS, tables.OUTCOMES, tables.MEASUREMENTS, tables.PERFORMANCE_VINTAGES, tables.VERDICTS, tables.VERDICT_VINTAGES, tables.DECISIONS, tables.OVERRIDES, tables.EVALUATIONS,
+    tables.REFERENCE_PROFILES, tables.ROLLOUT_EVENTS, tables.INCIDENT_EVENTS, tables.NOTIFICATION_DELIVERIES,
 )  # fmt: skip
-_SHAPED = (tables.prediction_log, tables.scored_batches, tables.training_sets, tables.held_out, tables.reference_rows)
+_SHAPED = (tables.prediction_log, tables.scored_batches, tables.training_sets, tables.held_out, tables.shadow_scores, tables.reference_rows)
 
 
 def build_compaction(policies: Sequence[MonitoredModel]) -> dg.AssetsDefinition:

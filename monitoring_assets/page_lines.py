@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures.lines import ALL, REFERENCE
 from monitoring_assets.page_svg import Point
-from resources.vocabulary import Kind
+from resources.vocabulary import DRIFT_KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,7 +188,7 @@ def trends_of(lines: Iterable[Line]) -> dict[str, list[Point]]:
     """Worst share of a limit per subject and chunk: of the numbers that decide, else of all."""
     cells: dict[str, dict[str, tuple[bool, float, bool]]] = defaultdict(dict)
     for line in lines:
-        if line.kind in (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT) and line.segment == ALL:
+        if line.kind in DRIFT_KINDS and line.segment == ALL:
             share = line.share if line.share == line.share else -math.inf
             old = cells[line.subject].get(line.chunk, (False, -math.inf, False))
             cells[line.subject][line.chunk] = (*max(old[:2], (line.is_deciding, share)), old[2] or line.counts)

@@ -16,7 +16,7 @@ from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.rollout_log import events
-from resources.vocabulary import Event, Kind
+from resources.vocabulary import DRIFT_KINDS, Event, Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ class Picture:
     title: str
 
 
-DRIFT = Picture((Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT), "Drift as a share of its limit, worst number per chunk")
+DRIFT = Picture(DRIFT_KINDS, "Drift as a share of its limit, worst number per chunk")
 PERFORMANCE = Picture((Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE), "Performance, estimated and realized")
 UNCERTAINTY = Picture((Kind.UNCERTAINTY,), "The model's uncertainty between its limits")
 KPIS = Picture((Kind.BUSINESS_KPI,), "Business KPIs between their limits")

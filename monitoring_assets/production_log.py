@@ -20,7 +20,6 @@ from resources.clock import now
 from resources.lake import Lake
 from resources.log_source import SUPERSEDED, UNDATED, LogRows, read_log
 from resources.names import common, key
-from resources.outcome_source import read_outcomes
 from resources.outcomes import record_outcomes
 from resources.policy import MonitoredModel
 from resources.vocabulary import EXTERNAL, Check, Kind, Role, Stage
@@ -142,7 +141,8 @@ def build_prediction_log(policy: MonitoredModel, base: Path) -> dg.AssetsDefinit
         import numpy as np
         import pandas as pd
 
-        read = read_log(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1]), undated=True)
+        start, end = policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])
+        read = read_log(policy, base, start, end, undated=True, with_outcomes=False)
         rows = _with_chunk(policy, read.accepted)
         scores = None
         if policy.log.is_scored_here:
@@ -191,15 +191,13 @@ def build_prediction_log(policy: MonitoredModel, base: Path) -> dg.AssetsDefinit
     )
 
 
-def _broken_outcomes(policy: MonitoredModel, lake: Lake, base: Path) -> int:
-    """Keep the broken rows of the outcome source in ``rejected_rows``, all of them, and return how many there are."""
+def _keep_rejected(policy: MonitoredModel, lake: Lake, broken: "pd.DataFrame") -> None:
+    """Keep the broken rows of the outcome source in ``rejected_rows``, all of them."""
     import pandas as pd
 
-    broken = read_outcomes(policy, base).rejected
     where = {"chunk": REJECTED_OUTCOMES}
     if len(broken) or REJECTED_OUTCOMES in lake.partitions(policy.model, tables.REJECTED_ROWS, "chunk"):
         lake.replace(policy.model, tables.REJECTED_ROWS, broken.assign(**where, rejected_at=pd.Timestamp.now(tz="UTC")), where)
-    return len(broken)
 
 
 def build_outcomes(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
@@ -214,8 +212,10 @@ def build_outcomes(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
         reports = {
             chunk: ChunkReport({"outcomes_known": int(arrived.get(chunk, 0)), "outcomes_new": int(added.get(chunk, 0))}) for chunk in chunks
         }
-        broken = _broken_outcomes(policy, lake, base) if policy.outcome.is_given else 0
-        return StageReport(reports, lake.data_version(policy.model, tables.OUTCOMES), {"rejected_outcomes": broken})
+        if read.rejected_outcomes is not None:
+            _keep_rejected(policy, lake, read.rejected_outcomes)
+        n_broken = 0 if read.rejected_outcomes is None else len(read.rejected_outcomes)
+        return StageReport(reports, lake.data_version(policy.model, tables.OUTCOMES), {"rejected_outcomes": n_broken})
 
     return build_chunk_asset(
         policy,

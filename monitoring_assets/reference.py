@@ -48,10 +48,10 @@ def reference_rows(lake: Lake, policy: MonitoredModel, base: Path, version: str)
     Raises:
         NoReferenceError: when neither exists.
     """
-    rows = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
-    log = events(lake, policy)
-    if len(rows) and (policy.log.is_scored_here or version in set(log["to_version"])):
-        return rows
+    if policy.log.is_scored_here or version in set(events(lake, policy)["to_version"]):
+        rows = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
+        if len(rows):
+            return rows
     if policy.log.is_scored_here:
         raise NoReferenceError(f"{policy.model}: got no reference rows of version {version}; expected its promotion to have written them")
     window = read_log(policy, base, policy.reference.start, policy.reference.end).accepted

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from monitoring_assets import measurements, reference
-from monitoring_assets.drift import ChunkRows, cell, false_alarm_note, rule_in_words, sound_chunks
+from monitoring_assets.drift import ChunkRows, false_alarm_note, rule_in_words, sound_chunks
+from monitoring_assets.plain_text import cell, shown
 from monitoring_assets.stage import ChunkReport, StageReport, build_chunk_asset
 from resources import tables
 from resources.lake import Lake
@@ -193,15 +194,11 @@ def _number_shape(known: Any, one: ChunkRows, name: str) -> "Shape":
 
 def _ranking(rows: "pd.DataFrame") -> str:
     lines = [
-        f"| {cell(row.feature)} | {row.share_of_limit:.2f} | {'yes' if row.breach else 'no'} | {_show(row.importance)} | {_show(row.performance_correlation)} |"
+        f"| {cell(row.feature)} | {row.share_of_limit:.2f} | {'yes' if row.breach else 'no'} | {shown(row.importance)} | {shown(row.performance_correlation)} |"
         for row in rows.head(10).itertuples()
     ]
     head = "| feature | worst share of its limit | outside | importance | correlation with performance |\n|---|---|---|---|---|"
     return "\n".join([head, *lines])
-
-
-def _show(number: float) -> str:
-    return "–" if number != number else f"{number:.3g}"
 
 
 def build_report(policy: MonitoredModel, settings: Settings) -> dg.AssetsDefinition:

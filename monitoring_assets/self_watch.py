@@ -36,7 +36,8 @@ def uncertainty_lines(policy: MonitoredModel, piece: Piece, rows: "pd.DataFrame"
     return measure_uncertainty(policy, FittedUncertainty.from_plain(piece.plain), rows)
 
 
-def _prediction_lines(policy: MonitoredModel, piece: Piece, rows: "pd.DataFrame") -> "pd.DataFrame":
+def spread_lines(policy: MonitoredModel, piece: Piece, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """How the predictions of ``rows`` spread, chunk by chunk."""
     from monitoring_assets.measures.prediction_drift import FittedPredictions, prediction_lines
 
     return prediction_lines(policy, FittedPredictions.from_plain(dict(piece.plain), piece.arrays), rows)
@@ -120,7 +121,7 @@ def build_model_uncertainty(policy: MonitoredModel, base: Path) -> dg.AssetsDefi
     """Entropy, margin and conformal sets of the predictions, and how they spread, before outcomes arrive."""
     watched = [
         _Watched(UNCERTAINTY, uncertainty_lines, Check.UNCERTAINTY, Kind.UNCERTAINTY, "uncertainty of the model"),
-        _Watched(PREDICTIONS, _prediction_lines, Check.PREDICTION_DRIFT, Kind.PREDICTION_DRIFT, "spread of the predictions"),
+        _Watched(PREDICTIONS, spread_lines, Check.PREDICTION_DRIFT, Kind.PREDICTION_DRIFT, "spread of the predictions"),
     ]
     return _build(
         policy, base, Stage.MODEL_UNCERTAINTY, watched, plots.UNCERTAINTY,

@@ -3,12 +3,14 @@
 Belongs here: asset and check declaration, reporting for one chunk and for a range. Does not: any measuring.
 """
 
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import DagsterEventBatchMetadata
 
 from resources.lake import Lake
 from resources.names import common, key
@@ -141,9 +143,7 @@ def _report(
     for chunk, own in report.chunks.items():
         context.add_asset_metadata({**own.metadata, **(report.metadata if chunk == chunks[-1] else {})}, partition_key=chunk)
     yield dg.MaterializeResult(data_version=version, check_results=list(_summaries(report)))
-    for chunk, own in report.chunks.items():
-        for check in own.checks:
-            report_check(context, asset, check, chunk)
+    report_checks(context, asset, [(chunk, check) for chunk, own in report.chunks.items() for check in own.checks])
 
 
 def _summaries(report: StageReport) -> Iterator[dg.AssetCheckResult]:
@@ -160,20 +160,23 @@ def _summaries(report: StageReport) -> Iterator[dg.AssetCheckResult]:
         )
 
 
-def report_check(context: dg.AssetExecutionContext, asset: dg.AssetKey, check: CheckReport, chunk: str) -> None:
-    """Report one check of one chunk as part of the running run.
+def report_checks(context: dg.AssetExecutionContext, asset: dg.AssetKey, checks: Sequence[tuple[str, CheckReport]]) -> None:
+    """Report checks, each with its chunk, as part of the running run, in one batch where the event log takes batches.
 
     In a range the results a step yields carry no partition, and runless evaluations can be stored once per partition
     only; an event of the run itself fills the row that was planned for the partition.
     """
-    evaluation = dg.AssetCheckEvaluation(
-        asset_key=asset,
-        check_name=str(check.name),
-        passed=check.is_passed,
-        severity=check.severity,
-        description=check.description,
-        metadata=dict(check.metadata),
-        partition=chunk,
-    )
-    event = dg.DagsterEvent(dg.DagsterEventType.ASSET_CHECK_EVALUATION.value, context.run.job_name, event_specific_data=evaluation)
-    context.instance.report_dagster_event(event, run_id=context.run.run_id)
+    batch = str(uuid.uuid4())
+    for index, (chunk, check) in enumerate(checks):
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=asset,
+            check_name=str(check.name),
+            passed=check.is_passed,
+            severity=check.severity,
+            description=check.description,
+            metadata=dict(check.metadata),
+            partition=chunk,
+        )
+        event = dg.DagsterEvent(dg.DagsterEventType.ASSET_CHECK_EVALUATION.value, context.run.job_name, event_specific_data=evaluation)
+        is_end = index == len(checks) - 1
+        context.instance.report_dagster_event(event, context.run.run_id, batch_metadata=DagsterEventBatchMetadata(batch, is_end))

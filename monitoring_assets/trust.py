@@ -12,6 +12,7 @@ import dagster as dg
 
 from monitoring_assets import measurements, reference
 from monitoring_assets.measures.lines import COLUMNS, joined, lines_of
+from monitoring_assets.measures.uncertainty import CALIBRATION_ERROR
 from monitoring_assets.measuring import served_versions
 from monitoring_assets.reference_pieces import CALIBRATION, SUPPORT
 from monitoring_assets.stage import CheckReport
@@ -52,7 +53,7 @@ def assumption_lines(lake: Lake, policy: MonitoredModel, base: Path, rows: "pd.D
                 is_off = own_error["value"] > own_error["limit"]
                 told = f"calibration error of {own_error['value']:.3f} on the later half of the reference: confidence is not deserved"
                 lines.append({
-                    **common, "method": trust.CALIBRATION_ERROR, "value": own_error["value"], "n_rows": own_error["n_rows"],
+                    **common, "method": CALIBRATION_ERROR, "value": own_error["value"], "n_rows": own_error["n_rows"],
                     "upper_limit": own_error["limit"], "breach": is_off, "reason": told if is_off else "",
                 })  # fmt: skip
     return lines_of(lines)

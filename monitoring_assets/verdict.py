@@ -1,7 +1,7 @@
 """What was it, and does it hurt? One verdict per chunk, which the training location's trigger acts on.
 
 Belongs here: writing verdicts and the ``no_harm`` check. Does not: the rule (``measures/judge.py``), acting on it.
-Reads: ``measurements``. Writes: ``verdicts``.
+Reads: ``measurements``. Writes: ``verdicts``, ``verdict_vintages``.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ import dagster as dg
 from monitoring_assets import diagnosis, measurements, trust
 from monitoring_assets.measures.judge import Judgement, judge
 from monitoring_assets.measuring import served_versions
-from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_check
+from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_checks
 from resources import tables
 from resources.clock import now
 from resources.lake import Lake
 from resources.names import key
 from resources.policy import MonitoredModel
 from resources.rollout_log import serving_version
+from resources.vintages import append_vintages, digest_of, told
 from resources.vocabulary import EXTERNAL, Check, Stage, Verdict
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def write_verdicts(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) ->
         "is_realized": [one.is_realized for one in judgements.values()],
         "known_at": pd.Timestamp(now(policy, lake)),
     })  # fmt: skip
-    version = lake.replace(policy.model, tables.VERDICTS, frame, {"chunk": list(chunks)})
+    frame["measured"] = [told(own) for own in seen.values()]
+    frame["n_rows"] = [int(own["n_rows"].max()) if len(own) else 0 for own in seen.values()]
+    frame["digest"] = digest_of(frame)
+    append_vintages(lake, policy, frame)
+    version = lake.replace(policy.model, tables.VERDICTS, frame[list(tables.VERDICTS.columns)], {"chunk": list(chunks)})
     return Judged(judgements, suspects, rows, version)
 
 
@@ -84,7 +89,7 @@ def _check(judgement: Judgement, suspects: Sequence[str]) -> CheckReport:
 def conclude_data_fault(context: dg.AssetExecutionContext, lake: Lake, policy: MonitoredModel, chunk: str) -> None:
     """Write the verdict of a chunk whose run is about to be blocked: the verdict step will not be reached."""
     judged = write_verdicts(lake, policy, [chunk])
-    report_check(context, key(policy, Stage.VERDICT), _check(judged.judgements[chunk], judged.suspects[chunk]), chunk)
+    report_checks(context, key(policy, Stage.VERDICT), [(chunk, _check(judged.judgements[chunk], judged.suspects[chunk]))])
 
 
 def _evidence_table(rows: "pd.DataFrame") -> str:

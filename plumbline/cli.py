@@ -1,10 +1,11 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, metrics, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, replay, policy diff, metrics, incidents, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
 import os
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from plumbline import incident_commands
+from plumbline.replay import policy_app, replay
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
+from resources.vocabulary import Override
 
 if TYPE_CHECKING:
     import subprocess
@@ -258,6 +262,52 @@ def rollback(
 
 
 @app.command()
+def approve(
+    model: Annotated[str, typer.Argument(help="Name of the monitored model.")],
+    why: Annotated[str, typer.Option(help="Why; kept in rollout_events.")],
+    who: Annotated[str, typer.Option(envvar="USER", help="Who; kept in rollout_events.")] = "unknown",
+) -> None:
+    """Promote the challenger that waits for a review."""
+    _quiet()
+    from plumbline.status import find_policy
+    from resources.registry import Registry
+    from training_assets.approval import NothingStagedError
+    from training_assets.approval import approve as promote_staged
+    from training_assets.rollout import NotAcceptedError
+
+    settings = Settings.from_environment()
+    registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
+    try:
+        version = promote_staged(find_policy(settings, model), settings.lake, registry, who=who, why=why)
+    except (NothingStagedError, NotAcceptedError, LookupError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    console.print(f"{model}: version {version} serves now")
+
+
+@app.command()
+def override(
+    model: Annotated[str, typer.Argument(help="Name of the monitored model.")],
+    order: Annotated[Override, typer.Argument(help="hold, retrain or release.")],
+    until: Annotated[datetime, typer.Option(help="When it ends, UTC.")],
+    why: Annotated[str, typer.Option(help="Why; kept in overrides and in the decision ledger.")],
+    who: Annotated[str, typer.Option(envvar="USER", help="Who; kept in overrides and in the decision ledger.")] = "unknown",
+) -> None:
+    """Hold or order retraining beside the policy until a moment, or release an earlier order."""
+    _quiet()
+    from plumbline.status import find_policy
+    from resources.overrides import EndedOverrideError, append_override
+
+    settings = Settings.from_environment()
+    try:
+        made = append_override(settings.lake, find_policy(settings, model), order, until, who=who, why=why)
+    except (EndedOverrideError, LookupError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    console.print(f"{model}: {made.told}; the trigger acts on it at its next tick")
+
+
+@app.command()
 def metrics(
     port: Annotated[int, typer.Option(help="Port of the endpoint.")] = 9464,
     host: Annotated[str, typer.Option(help="Address of the endpoint.")] = "127.0.0.1",
@@ -282,19 +332,77 @@ def metrics(
         served.close()
 
 
+app.command("incidents")(incident_commands.incidents)
+app.command("acknowledge")(incident_commands.acknowledge)
+app.command("resolve")(incident_commands.resolve)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="Name of the monitored model; all if absent.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Walk from the log to the serving version and name the first broken link; exits 1 if there is one."""
+    _quiet()
+    from plumbline.doctor import examine, instance_of, picture, plain
+
+    settings = Settings.from_environment()
+    try:
+        with instance_of(settings) as instance:
+            chains = examine(settings, model, instance=instance)
+    except LookupError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps(plain(chains), indent=2))
+    else:
+        for chain in chains:
+            console.print(picture(chain))
+    raise typer.Exit(1 if any(chain.first_broken for chain in chains) else 0)
+
+
+@app.command()
+def lineage(
+    model: Annotated[str | None, typer.Argument(help="Name of the monitored model; all if absent.")] = None,
+    at: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="Moment in the model's own time, UTC; now if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what served at a moment, what it learned from, what it was proved against, under which policy, and who approved it."""
+    _quiet()
+    from plumbline.governance import picture, read_governance
+
+    try:
+        lines = read_governance(Settings.from_environment(), model, at)
+    except LookupError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps([line.plain for line in lines], indent=2))
+        return
+    console.print(picture(lines))
+
+
 @app.command()
 def schema() -> None:
     """Write the JSON Schema of a declaration for editors, the table of its fields and the table of methods."""
     from monitoring_assets.measures.registry import methods_table
     from resources.catalogue import declaration_table, json_schema
+    from resources.notification_rules import rules_schema
 
     for file, text in (
         (PROJECT / "models" / "schema.json", json_schema()),
+        (PROJECT / "models" / "notifications.schema.json", rules_schema()),
         (PROJECT / "docs" / "declaration.md", declaration_table()),
         (PROJECT / "docs" / "methods.md", methods_table()),
     ):
         file.write_text(text, encoding="utf-8")
         console.print(f"written: {file.relative_to(PROJECT)}")
+
+
+app.command()(replay)
+app.add_typer(policy_app, name="policy")
 
 
 def main() -> None:

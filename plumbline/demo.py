@@ -16,6 +16,7 @@ import dagster as dg
 from plumbline.driver import Driver
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.policy import MonitoredModel
@@ -94,7 +95,7 @@ def read_result(settings: Settings, policy: MonitoredModel, control: MonitoredMo
     registry = Registry(tracking_uri=settings.tracking_uri, artifact_root=settings.artifact_root)
     measured = lake.read(policy.model, tables.MEASUREMENTS)
     log = events(lake, policy)
-    decisions = lake.read(policy.model, tables.DECISIONS).sort_values("chunk")
+    decisions = read_ledger(policy, lake)
     fault_chunk = policy.cadence.key(FAULT)
     first_whole = policy.cadence.shift(fault_chunk, 1)
     retrained = decisions[(decisions["action"] == Action.RETRAIN) & (decisions["chunk"] >= fault_chunk)]
@@ -191,7 +192,7 @@ def _first_new_breach(policy: MonitoredModel, measured: "pd.DataFrame", since: s
 
 
 def _retrainings_before(lake: Lake, policy: MonitoredModel, until: datetime) -> int:
-    decisions = lake.read(policy.model, tables.DECISIONS)
+    decisions = read_ledger(policy, lake)
     return int(((decisions["action"] == Action.RETRAIN) & (decisions["clause"] != "no_champion") & (decisions["as_of"] < until)).sum())
 
 

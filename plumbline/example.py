@@ -18,6 +18,7 @@ import dagster as dg
 from plumbline.driver import Driver
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger
 from resources.names import job_name, key
 from resources.policy import MonitoredModel
 from resources.settings import PROJECT, Settings
@@ -72,6 +73,10 @@ class Seen:
         if (model, table.name) not in self._tables:
             self._tables[model, table.name] = self.settings.lake.read(model, table).sort_values("chunk", kind="stable", ignore_index=True)
         return self._tables[model, table.name]
+
+    def ledger(self, model: str) -> "pd.DataFrame":
+        """Every evaluation of the retraining policy, oldest first."""
+        return read_ledger(self.policies[model], self.settings.lake)
 
     def measurements(self, model: str) -> "pd.DataFrame":
         """Everything measured on ``model``."""

@@ -21,8 +21,12 @@ from prometheus_client.registry import Collector
 from monitoring_assets.measures.lines import ALL
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.chunks import parse_duration
+from resources.clock import now
+from resources.decision_log import read_ledger, settled
 from resources.lake import Lake
 from resources.policy import MonitoredModel
+from resources.response_times import WINDOW, Episode, MeanTimes, mean_times, read_episodes
 from resources.rollout_log import events
 from resources.settings import Settings
 from resources.vocabulary import EXTERNAL, Action, Event, Kind, Stage, Verdict
@@ -67,6 +71,9 @@ class Decided:
 
     version: str = ""
     by_chunk: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: Versions of the tables that episodes of harm were folded from, and these.
+    folded: tuple[str, ...] = ()
+    episodes: list[Episode] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class Reading:
         decisions: how many chunks were decided by action and clause.
         events: rollout events by kind.
         version: what serves.
+        times: how fast harm was answered in the last year of the model's own time.
     """
 
     model: str
@@ -92,6 +100,7 @@ class Reading:
     decisions: Mapping[tuple[str, str], int]
     events: Mapping[str, int]
     version: str
+    times: MeanTimes
 
 
 class LakeCollector(Collector):
@@ -116,6 +125,7 @@ class LakeCollector(Collector):
         yield from _line_families(list(readings.values()))
         yield from _model_families(list(readings.values()))
         yield from _count_families(list(readings.values()))
+        yield from _time_families(list(readings.values()))
 
     def close(self) -> None:
         """End the thread that reads."""
@@ -150,7 +160,17 @@ def read(lake: Lake, policy: MonitoredModel, decided: Decided, *, is_full: bool 
     counts = _decisions(lake, policy, decided)
     retrainings = sum(count for (action, _), count in counts.items() if action == Action.RETRAIN)
     named = str(verdict["verdict"].iloc[0]) if len(verdict) else None
-    return Reading(policy.model, shown, numbers, named, retrainings, counts, Counter(log["event"]), version)
+    times = _times(lake, policy, decided)
+    return Reading(policy.model, shown, numbers, named, retrainings, counts, Counter(log["event"]), version, times)
+
+
+def _times(lake: Lake, policy: MonitoredModel, decided: Decided) -> MeanTimes:
+    """Mean times of a year; episodes are folded anew only where a table they rest on has changed."""
+    rest_on = (tables.VERDICT_VINTAGES, tables.DECISIONS, tables.ROLLOUT_EVENTS)
+    versions = tuple(lake.data_version(policy.model, table) for table in rest_on)
+    if versions != decided.folded:
+        decided.episodes, decided.folded = read_episodes(policy, lake), versions
+    return mean_times(decided.episodes, now(policy, lake) - parse_duration(WINDOW))
 
 
 def _newest_lines(lake: Lake, policy: MonitoredModel, newest: list[str]) -> "pd.DataFrame":
@@ -180,9 +200,7 @@ def _decisions(lake: Lake, policy: MonitoredModel, decided: Decided) -> dict[tup
     """Decisions by action and clause. The newest may still be replaced, so it counts only where it orders a retraining, which is final: counters never fall."""
     version = lake.data_version(policy.model, tables.DECISIONS)
     if version != decided.version:
-        chunks = lake.partitions(policy.model, tables.DECISIONS, "chunk")
-        unread = [chunk for chunk in chunks if chunk not in decided.by_chunk or chunk == max(decided.by_chunk)]
-        for row in lake.read(policy.model, tables.DECISIONS, {"chunk": unread}).itertuples():
+        for row in settled(read_ledger(policy, lake)).itertuples():
             decided.by_chunk[str(row.chunk)] = str(row.action), str(row.clause)
         decided.version = version
     newest = max(decided.by_chunk, default="")
@@ -237,6 +255,23 @@ def _count_families(readings: Sequence[Reading]) -> Iterator[Metric]:
         for event in Event:
             rollouts.add_metric([reading.model, str(event)], reading.events.get(str(event), 0))
     yield from (retrainings, decisions, rollouts)
+
+
+def _time_families(readings: Sequence[Reading]) -> Iterator[Metric]:
+    mean = GaugeMetricFamily(
+        "plumbline_mean_time_seconds",
+        "Mean time of the last year's episodes of harm: onset to detection, detection to order, to promotion (retrain), to recovery.",
+        labels=["model", "phase"],
+    )
+    episodes = GaugeMetricFamily("plumbline_harm_episodes", "Episodes of harm detected in the last year.", labels=["model"])
+    still_open = GaugeMetricFamily("plumbline_harm_episodes_open", "Those that have not ended.", labels=["model"])
+    for reading in readings:
+        for phase, span in reading.times.named.items():
+            if span is not None:
+                mean.add_metric([reading.model, phase], span.total_seconds())
+        episodes.add_metric([reading.model], reading.times.n_episodes)
+        still_open.add_metric([reading.model], reading.times.n_open)
+    yield from (mean, episodes, still_open)
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,24 @@ Reads: ``models/*.yaml``. Writes: nothing.
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from resources.policy import MonitoredModel
+from resources.section import FieldError
 
+_SectionT = TypeVar("_SectionT", bound=BaseModel)
 FieldPath = tuple[str | int, ...]
 
+#: Keys and addresses of channels are longer than names of fields and channels.
+_SHORTEST_SECRET = 16
 #: A key beside the declaration's own: named overrides that become models ``<model>_<variant>``.
 VARIANTS = "variants"
 
@@ -38,6 +43,17 @@ class Declaration:
     def error(self, field: FieldPath, got: object, expected: str) -> DeclarationError:
         """Build the error for a value that turned out wrong after validation, such as an unknown method name."""
         return DeclarationError(_finding(self.file, self.lines, field, got, expected))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans of version 1.2: the key ``on`` of a clause is a word, not true."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in own if tag != _BOOLEAN] for first, own in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 class _KeyTwiceError(ValueError):
@@ -72,10 +88,10 @@ def _line_numbers(node: yaml.Node | None, path: FieldPath = ()) -> dict[FieldPat
     return lines
 
 
-def _expected(error: Any) -> str:
+def _expected(error: Any, section: type[BaseModel]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        siblings = _field_names(error["loc"][:-1])
+        siblings = _field_names(error["loc"][:-1], section)
         close = difflib.get_close_matches(str(error["loc"][-1]), siblings, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return f"one of {', '.join(siblings)}{hint}"
@@ -84,9 +100,9 @@ def _expected(error: Any) -> str:
     return message[0].lower() + message[1:]
 
 
-def _field_names(path: FieldPath) -> list[str]:
-    model: Any = MonitoredModel
-    for part in path:
+def _field_names(path: FieldPath, section: type[BaseModel]) -> list[str]:
+    model: Any = section
+    for part in (part for part in path if not isinstance(part, int)):
         field = getattr(model, "model_fields", {}).get(part)
         annotation = field.annotation if field else None
         options = [annotation, *getattr(annotation, "__args__", ())]
@@ -104,16 +120,96 @@ def _merge(base: dict[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def read_mapping(file: Path) -> tuple[dict[str, Any], dict[FieldPath, int]]:
+    """The plain content of one YAML file, and the line of each field.
+
+    Raises:
+        DeclarationError: where it is no YAML, or no mapping.
+    """
+    raw, lines = _read(file)
+    if not isinstance(raw, dict):
+        raise DeclarationError(_finding(file, lines, (), raw, "a mapping that starts with `model: <name>`"))
+    return raw, lines
+
+
+def declared_as(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]) -> Declaration:
+    """Validate a plain declaration; findings point into ``file``. Raises DeclarationError."""
+    return Declaration(_validate(file, raw, lines, MonitoredModel), file, lines)
+
+
 def read_declarations(file: Path) -> list[Declaration]:
     """Read one YAML file: the declared model, then its variants.
 
     Raises:
         DeclarationError: naming file, line, field, what was got and what is expected, one finding a line.
     """
+    raw, lines = read_mapping(file)
+    variants = raw.pop(VARIANTS, None) or {}
+    if not isinstance(variants, dict) or not all(isinstance(value, dict) for value in variants.values()):
+        raise DeclarationError(_finding(file, lines, (VARIANTS,), variants, "a mapping of variant name to overrides"))
+    declarations = [declared_as(file, raw, lines)]
+    for name, override in variants.items():
+        body = _merge(raw, {"model": f"{raw['model']}_{name}", **override})
+        prefix = (VARIANTS, name)
+        own = {path[2:]: line for path, line in lines.items() if path[:2] == prefix}
+        declarations.append(declared_as(file, body, {**lines, **own}))
+    return declarations
+
+
+def read_section(file: Path, section: type[_SectionT], check: Callable[[_SectionT], None] | None = None) -> _SectionT:
+    """Read one YAML file that is one section, such as ``notifications.yaml``.
+
+    Args:
+        file: what to read.
+        section: what it must be.
+        check: raises FieldError where it does not fit what else is declared.
+
+    Raises:
+        DeclarationError: naming file, line, field, what was got and what is expected, one finding a line; long values are not repeated:
+            somebody may have written a secret.
+    """
+    raw, lines = _read(file)
+    if not isinstance(raw, dict):
+        raise DeclarationError(
+            _located(file, lines, ()) + f"got no mapping; expected one with the fields {', '.join(section.model_fields)}"
+        )
+    try:
+        made = _validate(file, raw, lines, section)
+    except DeclarationError as error:
+        raise DeclarationError(_without(str(error), _texts(raw))) from None
+    try:
+        if check is not None:
+            check(made)
+    except FieldError as error:
+        raise DeclarationError(_without(_located(file, lines, error.field) + str(error), _texts(raw))) from None
+    return made
+
+
+def _texts(raw: object) -> Iterator[str]:
+    """Every text among plain values."""
+    if isinstance(raw, str):
+        yield raw
+    elif isinstance(raw, dict):
+        for value in raw.values():
+            yield from _texts(value)
+    elif isinstance(raw, list):
+        for value in raw:
+            yield from _texts(value)
+
+
+def _without(message: str, texts: Iterable[str]) -> str:
+    for text in sorted(texts, key=len, reverse=True):
+        if len(text) >= _SHORTEST_SECRET:
+            message = message.replace(text, "(not shown)")
+    return message
+
+
+def _read(file: Path) -> tuple[Any, dict[FieldPath, int]]:
+    """The plain data of a YAML file, and where each field stands."""
     try:
         text = file.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        lines = _line_numbers(yaml.compose(text, Loader=_Loader))
     except _KeyTwiceError as error:
         raise DeclarationError(f"{file.name}:{error}") from error
     except yaml.MarkedYAMLError as error:
@@ -121,35 +217,24 @@ def read_declarations(file: Path) -> list[Declaration]:
         raise DeclarationError(f"{file.name}:{line}: (whole file): got {error.problem}; expected valid YAML") from error
     except (yaml.YAMLError, ValueError) as error:
         raise DeclarationError(f"{file.name}:1: (whole file): got {str(error).splitlines()[0]}; expected valid YAML in UTF-8") from error
-    if not isinstance(raw, dict):
-        raise DeclarationError(_finding(file, lines, (), raw, "a mapping that starts with `model: <name>`"))
-    variants = raw.pop(VARIANTS, None) or {}
-    if not isinstance(variants, dict) or not all(isinstance(value, dict) for value in variants.values()):
-        raise DeclarationError(_finding(file, lines, (VARIANTS,), variants, "a mapping of variant name to overrides"))
-    declarations = [_validate(file, raw, lines)]
-    for name, override in variants.items():
-        body = _merge(raw, {"model": f"{raw['model']}_{name}", **override})
-        prefix = (VARIANTS, name)
-        own = {path[2:]: line for path, line in lines.items() if path[:2] == prefix}
-        declarations.append(_validate(file, body, {**lines, **own}))
-    return declarations
+    return raw, lines
 
 
-def _validate(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int]) -> Declaration:
+def _validate(file: Path, raw: Mapping[str, Any], lines: Mapping[FieldPath, int], section: type[_SectionT]) -> _SectionT:
     try:
-        return Declaration(MonitoredModel.model_validate(raw), file, lines)
+        return section.model_validate(raw)
     except ValidationError as error:
-        findings = [_finding_of(file, lines, item) for item in error.errors()]
+        findings = [_finding_of(file, lines, item, section) for item in error.errors()]
         raise DeclarationError("\n".join(findings)) from error
 
 
-def _finding_of(file: Path, lines: Mapping[FieldPath, int], error: Any) -> str:
+def _finding_of(file: Path, lines: Mapping[FieldPath, int], error: Any, section: type[BaseModel]) -> str:
     """One line for one pydantic error; our own rules say got and expected themselves and may point below their section."""
     field = (*error["loc"], *getattr(error.get("ctx", {}).get("error"), "field", ()))
     message = str(error["msg"]).removeprefix("Value error, ")
     if message.startswith("got "):
         return _located(file, lines, field) + message
-    return _finding(file, lines, field, _got(error), _expected(error))
+    return _finding(file, lines, field, _got(error), _expected(error, section))
 
 
 def _got(error: Any) -> object:

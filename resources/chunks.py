@@ -14,12 +14,12 @@ from dateutil.relativedelta import relativedelta
 if TYPE_CHECKING:
     import pandas as pd
 
-_UNITS = {"h": "hours", "d": "days", "w": "weeks", "mo": "months", "q": "months", "y": "years"}
-_DURATION = re.compile(r"(\d+)(h|d|w|mo|q|y)")
+_UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks", "mo": "months", "q": "months", "y": "years"}
+_DURATION = re.compile(r"(\d+)(min|h|d|w|mo|q|y)")
 
 
 def parse_duration(text: str) -> relativedelta:
-    """Turn ``30d``, ``4y``, ``6mo``, ``1q``, ``12w`` or ``1h`` into a calendar duration.
+    """Turn ``30d``, ``4y``, ``6mo``, ``1q``, ``12w``, ``1h`` or ``30min`` into a calendar duration.
 
     Raises:
         ValueError: for anything else, with the accepted forms.
@@ -29,7 +29,7 @@ def parse_duration(text: str) -> relativedelta:
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValueError(f"got {text!r}; expected a number and a unit of h, d, w, mo, q or y, such as 30d or 4y")
+        raise ValueError(f"got {text!r}; expected a number and a unit of min, h, d, w, mo, q or y, such as 30d or 4y")
     count, unit = int(match[1]), match[2]
     return relativedelta(**{_UNITS[unit]: count * (3 if unit == "q" else 1)})  # type: ignore[arg-type]
 

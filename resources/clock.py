@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 
 from resources.chunks import parse_duration
+from resources.decision_log import newest_decided
 from resources.lake import Lake
 from resources.policy import MonitoredModel
-from resources.tables import DECISIONS, MEASUREMENTS, scored_batches
+from resources.tables import MEASUREMENTS, scored_batches
 from resources.vocabulary import Stage
 
 
@@ -27,6 +28,5 @@ def now(policy: MonitoredModel, lake: Lake) -> datetime:
     scored = lake.partitions(policy.model, scored_batches(policy), "chunk")
     if scored:
         # a chunk without a single row leaves no scores, but it is judged and decided on
-        decided = lake.partitions(policy.model, DECISIONS, "chunk")
-        return policy.cadence.end(max([scored[-1], *decided[-1:]]))
+        return policy.cadence.end(max(scored[-1], newest_decided(policy, lake) or ""))
     return policy.reference.end + parse_duration(policy.outcome.delay)

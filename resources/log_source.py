@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.chunks import parse_duration
+from resources.chunks import as_utc, parse_duration
 from resources.outcome_source import read_outcomes
 from resources.policy import PROBABILITY, MonitoredModel, probability_column
 from resources.source import (
@@ -46,6 +46,7 @@ class LogRows:
     ``accepted`` has ``prediction_id, time, written_at``, the features, ``y_true``, ``observed_at`` (when the outcome became known)
     and, when the log declares them, the predictions and ``model_version``; of several classes ``y_true`` and ``y_pred`` are places in
     ``outcome.classes``, and the probabilities of a row sum to one. ``rejected`` has ``prediction_id, time, reason, row``.
+    ``rejected_outcomes`` are the broken rows of an outcome source of its own, all of them; ``None`` where none was read.
     """
 
     accepted: "pd.DataFrame"
@@ -53,10 +54,18 @@ class LogRows:
     n_read: int
     n_duplicates: int
     n_late: int
+    rejected_outcomes: "pd.DataFrame | None" = None
 
 
 def read_log(
-    policy: MonitoredModel, base: Path, start: datetime, end: datetime, *, undated: bool = False, known_by: datetime | None = None
+    policy: MonitoredModel,
+    base: Path,
+    start: datetime,
+    end: datetime,
+    *,
+    undated: bool = False,
+    with_outcomes: bool = True,
+    known_by: datetime | None = None,
 ) -> LogRows:
     """Read the rows with ``start <= time < end``; within a chunk the last write of a prediction id wins.
 
@@ -66,6 +75,7 @@ def read_log(
         start: first moment, UTC.
         end: first moment after the window, UTC.
         undated: also return rows whose time cannot be read (as rejected rows); scans the whole time column.
+        with_outcomes: ``False`` where nobody looks at outcomes: they come as the log has them, and a source of their own is not read.
         known_by: an outcome that became known later is left out, UTC; all outcomes if absent.
 
     Returns:
@@ -84,7 +94,22 @@ def read_log(
             window = f"({window}) OR {moment} IS NULL"
         frame = connection.sql(_sorting_query(policy, moment, types, window)).df()
     read = _split(policy, frame)
-    return replace(read, accepted=_with_outcomes(policy, base, read.accepted, known_by))
+    return _with_outcomes(policy, base, read, known_by) if with_outcomes else read
+
+
+def newest_row(policy: MonitoredModel, base: Path, before: datetime) -> datetime | None:
+    """Time of the newest row of the log with ``time < before``, UTC; ``None`` where there is none.
+
+    Raises:
+        LogSourceError: for a missing file, table or column, or timestamps without a declared zone.
+    """
+    with connect() as connection:
+        types = open_source(connection, policy.log, base)
+        _require_columns(policy, types)
+        require_zone(connection, policy.log, policy.log.time, types)
+        moment = moment_sql(policy.log, policy.log.time, types)
+        [(found,)] = connection.sql(f"SELECT max({moment}) FROM source WHERE {moment} < '{before.isoformat()}'").fetchall()
+    return None if found is None else as_utc(found)
 
 
 def read_observed(policy: MonitoredModel, base: Path, start: datetime, end: datetime) -> "pd.DataFrame":
@@ -102,19 +127,20 @@ def read_observed(policy: MonitoredModel, base: Path, start: datetime, end: date
     return frame.dropna().drop_duplicates("prediction_id", keep="last")
 
 
-def _with_outcomes(policy: MonitoredModel, base: Path, rows: "pd.DataFrame", known_by: datetime | None) -> "pd.DataFrame":
+def _with_outcomes(policy: MonitoredModel, base: Path, read: LogRows, known_by: datetime | None) -> LogRows:
     """Accepted rows with ``y_true`` and ``observed_at`` as known by a moment, from wherever outcomes are declared to come."""
     import pandas as pd
 
+    rows = read.accepted
     if policy.outcome.is_given:
-        known = read_outcomes(policy, base, ids=rows["prediction_id"], known_by=known_by).accepted
-        return rows.merge(known, on="prediction_id", how="left")
+        known = read_outcomes(policy, base, ids=rows["prediction_id"], known_by=known_by)
+        return replace(read, accepted=rows.merge(known.accepted, on="prediction_id", how="left"), rejected_outcomes=known.rejected)
     if policy.outcome.observed_at is None:
         rows = rows.assign(observed_at=_due(policy, rows["time"]))
     is_known = rows["y_true"].notna() & rows["observed_at"].notna()
     if known_by is not None:
         is_known &= rows["observed_at"] <= pd.Timestamp(known_by)
-    return rows.assign(y_true=rows["y_true"].where(is_known), observed_at=rows["observed_at"].where(is_known))
+    return replace(read, accepted=rows.assign(y_true=rows["y_true"].where(is_known), observed_at=rows["observed_at"].where(is_known)))
 
 
 def _due(policy: MonitoredModel, times: "pd.Series") -> "pd.Series":

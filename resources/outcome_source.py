@@ -42,7 +42,7 @@ def read_outcomes(policy: MonitoredModel, base: Path, *, ids: "pd.Series | None"
     Args:
         policy: declares ``outcome`` with a file or table.
         base: folder that relative paths start from.
-        ids: predictions asked for; all if absent.
+        ids: predictions asked for; all if absent. Broken rows are given whichever prediction they are of.
         known_by: outcomes observed later are left out, UTC; none if absent.
 
     Raises:
@@ -65,7 +65,7 @@ def read_outcomes(policy: MonitoredModel, base: Path, *, ids: "pd.Series | None"
         condition = "true"
         if ids is not None:
             connection.register("asked", ids.to_frame("prediction_id"))
-            condition = f"{text_sql(name)} IN (SELECT prediction_id FROM asked)"
+            condition = f"{text_sql(name)} IN (SELECT prediction_id FROM asked) OR ({reason}) IS NOT NULL"
         frame = connection.sql(
             f"SELECT {text_sql(name)} AS prediction_id, {moment} AS observed_at, {number} AS y_true, {reason} AS reason, "
             f"CASE WHEN ({reason}) IS NOT NULL THEN to_json(_plumbline_row)::VARCHAR END AS row "

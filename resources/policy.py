@@ -6,37 +6,18 @@ up methods or recipes (their registries do that when definitions load), Dagster.
 
 import hashlib
 import json
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from resources.chunks import CADENCES, Cadence, as_utc, parse_duration
+from resources.chunks import CADENCES, Cadence, parse_duration
 from resources.expression import ExpressionError, parse
-from resources.vocabulary import Task, Verdict
-
-
-def _check_duration(text: str) -> str:
-    parse_duration(text)
-    return text
-
-
-def _to_utc(value: object) -> object:
-    if isinstance(value, datetime):
-        return as_utc(value)
-    if isinstance(value, str):
-        try:
-            return as_utc(datetime.fromisoformat(value))
-        except ValueError as error:
-            raise ValueError(f"got {value!r}; expected a day or moment such as 2024-01-31") from error
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise ValueError(f"got {value!r}; expected a day or moment such as 2024-01-31")
-
-
-Duration = Annotated[str, AfterValidator(_check_duration), Field(examples=["30d", "4y"])]
-Moment = Annotated[datetime, BeforeValidator(_to_utc)]
+from resources.incident_rules import IncidentRules
+from resources.retraining import Condition, Retrain
+from resources.section import Duration, FieldError, Moment, Section
+from resources.vocabulary import Task
 
 
 def _check_zone(name: str) -> str:
@@ -47,15 +28,6 @@ def _check_zone(name: str) -> str:
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"got {name!r}; expected an IANA time zone such as UTC or Europe/Zurich") from error
     return name
-
-
-class FieldError(ValueError):
-    """A rule between fields is broken; ``field`` is the path of the field to change, below the section."""
-
-    def __init__(self, field: tuple[str | int, ...], message: str) -> None:
-        """Keep the path beside the message."""
-        super().__init__(message)
-        self.field = field
 
 
 #: Column names the platform writes itself; a feature of that name would be overwritten.
@@ -77,12 +49,6 @@ def is_reserved(name: str) -> bool:
     """Whether the platform writes a column of that name itself, the probability of a class included."""
     place = name.removeprefix(f"{PROBABILITY}_")
     return name in RESERVED or (place != name and place.isdecimal())
-
-
-class Section(BaseModel):
-    """A part of the declaration: unknown keys are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Source(Section):
@@ -298,9 +264,9 @@ class DriftLimit(Section):
 class Drift(Section):
     """Which drift methods run on which features."""
 
-    numeric: list[str] = ["wasserstein", "kolmogorov_smirnov"]
-    categorical: list[str] = ["jensen_shannon", "l_infinity"]
-    multivariate: list[str] = ["pca_reconstruction"]
+    numeric: list[str] = Field(["wasserstein", "kolmogorov_smirnov"])
+    categorical: list[str] = Field(["jensen_shannon", "l_infinity"])
+    multivariate: list[str] = Field(["pca_reconstruction"])
     limit: DriftLimit = DriftLimit()
     minimum_effect: dict[str, float] = Field(default_factory=dict, description="Effect below which a method never breaches, by method.")
     season: Literal["hour", "weekday", "month"] | None = Field(
@@ -333,34 +299,6 @@ class Performance(Section):
     detector_false_alarms: float = Field(0.01, gt=0, lt=0.5, description="Share of chunks without a change on which a detector may alarm.")
 
 
-class Retrain(Section):
-    """When and how a new candidate is trained."""
-
-    enabled: bool = True
-    on: list[Literal[Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT]] = [
-        Verdict.COVARIATE_HARMFUL, Verdict.LABEL_SHIFT, Verdict.CONCEPT,
-    ]  # fmt: skip
-    recipe: str = "lightgbm"
-    parameters: dict[str, float | int | str] = Field(default_factory=dict, description="Overrides of the recipe's parameters.")
-    seed: int = 0
-    history_start: Moment | None = Field(None, description="Oldest row that may be trained on.")
-    windows: list[str] = Field(["all", "4y", "since_onset"], description="Training windows that compete.")
-    cooldown: int = Field(1, ge=0, description="Chunks that must end between two retrainings.")
-    provisional_until: Duration | None = Field(
-        None, description="A champion trained on less than this since the onset is retrained after each cooldown."
-    )
-
-    @field_validator("windows")
-    @classmethod
-    def _known_windows(cls, windows: list[str]) -> list[str]:
-        for window in windows:
-            if window not in ("all", "since_onset"):
-                parse_duration(window)
-        if not windows:
-            raise ValueError("got no window; expected at least one of all, since_onset or a duration such as 4y")
-        return windows
-
-
 class Gates(Section):
     """What a candidate must show before it may serve."""
 
@@ -369,6 +307,15 @@ class Gates(Section):
     confidence: float = Field(0.9, gt=0.5, lt=1, description="Confidence of the paired bootstrap interval of the gain.")
     minimum_gain: float = Field(0.0, description="The interval's lower end must lie above this, in the first metric's unit.")
     resamples: int = Field(2000, ge=100)
+
+
+class Rollout(Section):
+    """How an accepted candidate comes to serve."""
+
+    shadow: int = Field(1, ge=0, description="Newest served chunks the challenger answers in the champion's shadow before it is promoted.")
+    promote_gain: float | None = Field(
+        None, description="A gain of at least this, in the first metric's unit, promotes by itself; a smaller one is staged for a person."
+    )
 
 
 class Replay(Section):
@@ -420,6 +367,8 @@ class MonitoredModel(Section):
     )
     retrain: Retrain = Retrain()
     gates: Gates = Gates()
+    rollout: Rollout = Rollout()
+    incidents: IncidentRules = IncidentRules()
     replay: Replay | None = None
     events: list[KnownEvent] = Field(default_factory=list, description="Known events, drawn into the pictures.")
 
@@ -445,6 +394,8 @@ class MonitoredModel(Section):
             )
         self._check_segments_and_importance()
         self._check_classes()
+        for path, condition in self.retrain.when.walk(("retrain", "when")):
+            self._check_condition(path, condition)
         if (self.performance.business_value is None) == ("business_value" in self.metrics):
             raise FieldError(
                 ("performance", "business_value"),
@@ -481,6 +432,33 @@ class MonitoredModel(Section):
                 ("log", "probabilities" if log.probabilities else "prediction"),
                 f"got log.probabilities {log.probabilities}; expected a column of its own for each of {classes}: CBPE and ROC AUC need them",
             )
+
+    def _check_condition(self, path: tuple[str | int, ...], condition: Condition) -> None:
+        """Features, methods and metrics that a clause of the retraining policy reads are declared ones."""
+        score = condition.score or (condition.two_stage.drift if condition.two_stage else None)
+        at = (*path, condition.kind, *(("drift",) if condition.two_stage else ()))
+        named: dict[tuple[str | int, ...], str] = {}
+        if score is not None:
+            named |= {(*at, "weights", name): name for name in score.weights}
+            for section, features in (("numeric", self.features.numeric), ("categorical", self.features.categorical)):
+                known, given = getattr(self.drift, section), getattr(score, section)
+                if given is not None and given not in known:
+                    raise FieldError((*at, section), f"got {given!r}; expected a method of drift.{section}: {known}")
+                if given is None and not known and set(features) & set(score.weights or features):
+                    raise FieldError((*at, section), f"got no method, and drift.{section} has none; expected one there: the score reads it")
+        if condition.drift is not None:
+            named |= {(*at, "features", place): name for place, name in enumerate(condition.drift.features)}
+        if condition.groups is not None:
+            named |= {
+                (*at, "groups", group, place): name for group, own in condition.groups.groups.items() for place, name in enumerate(own)
+            }
+        for field, name in named.items():
+            if name not in self.features.all:
+                raise FieldError(field, f"got {name!r}; expected a feature: {self.features.all}")
+        read = condition.error or condition.decay or condition.cost or (condition.two_stage.decay if condition.two_stage else None)
+        if read is not None and read.metric is not None and read.metric not in self.metrics:
+            place = (*path, "two_stage", "decay", "metric") if condition.two_stage else (*at, "metric")
+            raise FieldError(place, f"got {read.metric!r}; expected one of performance.metrics: {self.metrics}")
 
     def _check_expressions(self, numeric: list[str]) -> None:
         for index, rule in enumerate(self.validation.rules):

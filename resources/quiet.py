@@ -1,4 +1,4 @@
-"""Environment of third-party libraries: nothing phones home, nothing unpickles, no thread spins while it waits.
+"""Environment of third-party libraries: nothing phones home or unpickles, no thread spins, events are stored in batches.
 
 Set inside functions just before such a library is first imported, and by the command line for all its children.
 """
@@ -9,6 +9,7 @@ SETTINGS = {
     "NML_DISABLE_USAGE_LOGGING": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DAGSTER_DISABLE_TELEMETRY": "true",
+    "DAGSTER_EVENT_BATCH_SIZE": "500",  # off by default; a range of chunks stores thousands of events, each with its own commits
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",

@@ -24,7 +24,8 @@ _GENESIS = "0" * 64
 
 def events(lake: Lake, policy: MonitoredModel) -> "pd.DataFrame":
     """All rollout events, oldest first."""
-    return lake.read(policy.model, ROLLOUT_EVENTS).sort_values("at", kind="stable").reset_index(drop=True)
+    rows = lake.read(policy.model, ROLLOUT_EVENTS)
+    return rows if len(rows) < 2 else rows.sort_values("at", kind="stable").reset_index(drop=True)
 
 
 def append_event(
@@ -81,6 +82,18 @@ def previous_version(lake: Lake, policy: MonitoredModel, version: str) -> str | 
     own = log[(log["event"] == Event.PROMOTED) & (log["to_version"] == version)]
     before = own["from_version"].iloc[0] if len(own) else None
     return None if before is None or before != before else str(before)
+
+
+def own_time(policy: MonitoredModel, row: Any) -> datetime:
+    """When an event happened in the model's own time: a replayed log's is that of the order, a live one's the clock's.
+
+    Args:
+        policy: the monitored model.
+        row: one row of ``rollout_events``, as ``itertuples`` gives it.
+    """
+    is_replayed = policy.replay is not None and row.as_of is not None and row.as_of == row.as_of
+    moment: datetime = (row.as_of if is_replayed else row.at).to_pydatetime()
+    return moment
 
 
 def _moment(value: datetime | None) -> "pd.Timestamp | None":

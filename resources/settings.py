@@ -11,7 +11,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """Folders of one installation. ``PLUMBLINE_HOME``, ``_MODELS``, ``_LAKE``, ``_MLFLOW`` and ``_ARTIFACTS`` override the project's own;
+    """Folders of one installation. ``PLUMBLINE_HOME``, ``_MODELS``, ``_LAKE``, ``_MLFLOW``, ``_ARTIFACTS`` and ``_NOTIFICATIONS`` override the project's own;
     ``PLUMBLINE_REPORTS_URL`` is where the folder of reports is served, if it is."""
 
     models: Path
@@ -20,6 +20,7 @@ class Settings:
     tracking_uri: str
     artifact_root: str
     reports_url: str = ""
+    notifications_file: Path | None = None
 
     @classmethod
     def of(cls, home: Path, models: Path | None = None) -> "Settings":
@@ -35,7 +36,7 @@ class Settings:
     @classmethod
     def from_environment(cls) -> "Settings":
         """The settings of the running installation."""
-        models = os.environ.get("PLUMBLINE_MODELS")
+        models, notifications = os.environ.get("PLUMBLINE_MODELS"), os.environ.get("PLUMBLINE_NOTIFICATIONS")
         own = cls.of(Path(os.environ.get("PLUMBLINE_HOME") or PROJECT / ".plumbline"), Path(models) if models else None)
         return replace(
             own,
@@ -43,12 +44,18 @@ class Settings:
             tracking_uri=os.environ.get("PLUMBLINE_MLFLOW") or own.tracking_uri,
             artifact_root=os.environ.get("PLUMBLINE_ARTIFACTS") or own.artifact_root,
             reports_url=os.environ.get("PLUMBLINE_REPORTS_URL", ""),
+            notifications_file=Path(notifications) if notifications else None,
         )
 
     @property
     def reports(self) -> Path:
         """Folder of the HTML reports."""
         return self.home / "reports"
+
+    @property
+    def notifications(self) -> Path:
+        """Who is told about incidents; beside the declarations' folder unless set. Without the file nobody is told."""
+        return self.notifications_file or self.models.parent / "notifications.yaml"
 
     @property
     def lake(self) -> Lake:

@@ -80,6 +80,20 @@ def held_out(policy: MonitoredModel) -> Table:
     return Table("held_out", columns, ("chunk",), frozenset({"chunk", "prediction_id", "time", "y_true"}))
 
 
+def shadow_scores(policy: MonitoredModel) -> Table:
+    """The newest served rows with the champion's answers and, beside them, those the challenger would have given."""
+    columns: dict[str, Type] = {
+        "chunk": "string",
+        "prediction_id": "string",
+        "time": "timestamp",
+        "champion_version": "string",
+        "y_true": "double",
+    }
+    for side in ("champion", "challenger"):
+        columns |= {f"{side}_{name}": kind for name, kind in _scores(policy).items()}
+    return Table("shadow_scores", columns, ("chunk",), frozenset({"chunk", "prediction_id", "time"}))
+
+
 def reference_rows(policy: MonitoredModel) -> Table:
     """The reference of one model version: accepted (held-out) rows, and older inputs where those are few."""
     return Table(
@@ -133,19 +147,55 @@ VERDICTS = Table(
     "verdicts",
     {
         "chunk": "string", "verdict": "string", "confidence": "double", "evidence": "string", "suspects": "string", "recovery": "string",
-        "model_version": "string", "is_realized": "bool", "known_at": "timestamp",
+        "model_version": "string", "is_realized": "bool", "known_at": "timestamp", "digest": "string",
     },
     ("chunk",),
     frozenset({"chunk", "verdict", "confidence", "evidence", "recovery", "model_version", "known_at"}),
 )  # fmt: skip
+#: What decisions rest on: every verdict that was ever reached, with the numbers that led to it; append-only.
+VERDICT_VINTAGES = Table(
+    "verdict_vintages",
+    {
+        "chunk": "string", "verdict": "string", "confidence": "double", "model_version": "string", "is_realized": "bool", "n_rows": "int64",
+        "measured": "string", "known_at": "timestamp", "written_at": "timestamp", "digest": "string",
+    },
+    (),
+    frozenset({"chunk", "verdict", "model_version", "n_rows", "measured", "known_at", "written_at", "digest"}),
+)  # fmt: skip
+#: One row per evaluation of a policy; append-only, an evaluation that is completed later is appended once more.
 DECISIONS = Table(
     "decisions",
     {
-        "chunk": "string", "action": "string", "clause": "string", "incident": "string", "state_before": "string", "state_after": "string",
-        "onset": "timestamp", "inputs": "string", "as_of": "timestamp",
+        "chunk": "string", "evaluation": "int64", "action": "string", "clause": "string", "incident": "string", "state_before": "string",
+        "state_after": "string", "update": "string", "onset": "timestamp", "inputs": "string", "as_of": "timestamp", "evaluated_at": "timestamp",
+        "policy_hash": "string", "vintages_seen": "int64", "events_seen": "int64", "overrides_seen": "int64",
     },
-    ("chunk",),
-    frozenset({"chunk", "action", "clause", "state_before", "state_after", "inputs", "as_of"}),
+    (),
+    frozenset({"chunk", "evaluation", "action", "clause", "state_before", "state_after", "inputs", "as_of", "policy_hash"}),
+)  # fmt: skip
+#: What people ordered beside the policy; append-only.
+OVERRIDES = Table(
+    "overrides",
+    {"at": "timestamp", "as_of": "timestamp", "override": "string", "until": "timestamp", "who": "string", "why": "string"},
+    (),
+    frozenset({"at", "as_of", "override", "until", "who", "why"}),
+)
+#: What people said about an incident; append-only.
+INCIDENT_EVENTS = Table(
+    "incident_events",
+    {"incident": "string", "event": "string", "who": "string", "why": "string", "at": "timestamp", "as_of": "timestamp"},
+    (),
+    frozenset({"incident", "event", "who", "why", "at", "as_of"}),
+)
+#: Every attempt to tell somebody about an incident; append-only.
+NOTIFICATION_DELIVERIES = Table(
+    "notification_deliveries",
+    {
+        "incident": "string", "opening": "int64", "notice": "string", "step": "int64", "channel": "string", "attempt": "int64",
+        "at": "timestamp", "as_of": "timestamp", "is_delivered": "bool", "error": "string",
+    },
+    (),
+    frozenset({"incident", "opening", "notice", "step", "channel", "attempt", "at", "as_of", "is_delivered", "error"}),
 )  # fmt: skip
 EVALUATIONS = Table(
     "evaluations",

@@ -37,8 +37,10 @@ class Stage(StrEnum):
     CANDIDATE = "candidate"
     CANDIDATE_EVALUATION = "candidate_evaluation"
     MODEL_VERSION = "model_version"
+    SHADOW_SCORES = "shadow_scores"
     PROMOTION = "promotion"
     SCORED_BATCH = "scored_batch"
+    REPLAY = "replay"
 
 
 class Check(StrEnum):
@@ -64,6 +66,8 @@ class Check(StrEnum):
     NO_HARM = "no_harm"
     ENOUGH_HELD_OUT_ROWS = "enough_held_out_rows"
     BEATS_CHAMPION = "beats_champion"
+    SHADOW_IS_SOUND = "shadow_is_sound"
+    NOTIFICATIONS_DELIVERED = "notifications_delivered"
 
 
 class Kind(StrEnum):
@@ -89,6 +93,10 @@ class Kind(StrEnum):
     #: Why it hurts: evidence gathered once harm was seen.
     DIAGNOSIS = "diagnosis"
     BUSINESS_KPI = "business_kpi"
+
+
+#: Kinds of rows that say whether inputs moved.
+DRIFT_KINDS = (Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT)
 
 
 class Verdict(StrEnum):
@@ -117,6 +125,65 @@ class Action(StrEnum):
     OPEN_INCIDENT = "open_incident"
 
 
+class Update(StrEnum):
+    """How a candidate is trained."""
+
+    #: Anew, on the competing training windows.
+    FULL = "full"
+    #: On from the champion, with rows it has not seen.
+    INCREMENTAL = "incremental"
+    #: Both, and the better one on the held-out rows.
+    COMPETE = "compete"
+
+
+class Cause(StrEnum):
+    """Why an incident is open; breaches of one cause are one incident."""
+
+    #: Data broken as data.
+    DATA_FAULT = "data_fault"
+    #: The model is wrong more often than it may be.
+    HARM = "harm"
+    #: The platform itself does not work.
+    PLATFORM = "platform"
+
+
+class Severity(StrEnum):
+    """How loud an incident is, quietest first."""
+
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class IncidentState(StrEnum):
+    """Where an incident stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Notice(StrEnum):
+    """Kinds of notifications."""
+
+    OPENED = "opened"
+    #: Nobody acknowledged it in time.
+    ESCALATED = "escalated"
+    #: It is still open.
+    REPEATED = "repeated"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Override(StrEnum):
+    """What a person may order beside the policy, until a moment they name."""
+
+    HOLD = "hold"
+    RETRAIN = "retrain"
+    #: Ends whatever was ordered before.
+    RELEASE = "release"
+
+
 class Alias(StrEnum):
     """Mutable names in the model registry."""
 
@@ -128,6 +195,8 @@ class Event(StrEnum):
     """Kinds of rows in the ``rollout_events`` table."""
 
     REJECTED = "rejected"
+    #: Accepted, and waiting for a person.
+    STAGED = "staged"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
 
@@ -139,6 +208,7 @@ TAG_LANE = "plumbline/lane"
 TAG_INCIDENT = "plumbline/incident"
 TAG_CLAUSE = "plumbline/clause"
 TAG_AS_OF = "plumbline/as_of"
+TAG_UPDATE = "plumbline/update"
 
 #: A run that a crash ended is tried again; one whose step failed is not (``dagster.yaml``), because it would fail again.
 RETRIED = {"dagster/max_retries": "2"}

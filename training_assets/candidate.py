@@ -17,7 +17,7 @@ from resources.chunks import parse_duration
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.registry import Registry
-from resources.vocabulary import Stage
+from resources.vocabulary import Stage, Update
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.recipes import RECIPES
@@ -42,10 +42,26 @@ class Contender:
     metrics: Mapping[str, float]
 
 
-def window_rows(policy: MonitoredModel, window: str, train: "pd.DataFrame", onset: datetime | None) -> "pd.DataFrame | None":
-    """Rows of one training window; ``None`` where the window does not exist (no onset) or is all of the past anyway."""
+#: Window of rows the champion has not learned from; the candidate goes on from it.
+SINCE_CHAMPION = "since_champion"
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The champion that an incremental candidate goes on from, and the last row it has learned from."""
+
+    model: Any
+    train_end: datetime
+
+
+def window_rows(
+    policy: MonitoredModel, window: str, train: "pd.DataFrame", onset: datetime | None, champion_train_end: datetime | None = None
+) -> "pd.DataFrame | None":
+    """Rows of one training window; ``None`` where the window does not exist (no onset, no champion) or is all of the past anyway."""
     if window == "all":
         return train
+    if window == SINCE_CHAMPION:
+        return None if champion_train_end is None else train[train["time"] > champion_train_end]
     if window == "since_onset":
         return None if onset is None else train[train["time"] >= onset]
     start = train["time"].max() - parse_duration(window)
@@ -62,21 +78,32 @@ def metrics_of(policy: MonitoredModel, y_true: "pd.Series", predictions: "pd.Dat
     return {metric: score(policy.task, metric, truth, predicted, probability, values) for metric in policy.metrics}
 
 
-def compete(policy: MonitoredModel, train: "pd.DataFrame", held_out: "pd.DataFrame", onset: datetime | None) -> list[Contender]:
-    """Fit every declared window and score it on the held-out rows; best first.
+def compete(
+    policy: MonitoredModel, train: "pd.DataFrame", held_out: "pd.DataFrame", onset: datetime | None,
+    update: Update = Update.FULL, predecessor: Predecessor | None = None,
+) -> list[Contender]:  # fmt: skip
+    """Fit every window that ``update`` asks for and score it on the held-out rows; best first.
+
+    An incremental candidate goes on from ``predecessor`` on rows it has not seen; where there is none, or too few such rows, the
+    declared windows are trained in full.
 
     Raises:
         NoCandidateError: when no window holds ``gates.minimum_rows`` rows and, for classifiers, two classes.
     """
     recipe, contenders, seen = RECIPES[policy.retrain.recipe], [], {}
-    for window in policy.retrain.windows:
-        rows = window_rows(policy, window, train, onset)
-        seen[window] = 0 if rows is None else len(rows)
+    for window in (SINCE_CHAMPION, *policy.retrain.windows):
+        is_wanted = window != SINCE_CHAMPION or update is not Update.FULL
+        rows = window_rows(policy, window, train, onset, predecessor.train_end if predecessor else None) if is_wanted else None
+        if is_wanted:
+            seen[window] = 0 if rows is None else len(rows)
         if rows is None or len(rows) < policy.gates.minimum_rows or rows["y_true"].nunique() < 2:
             continue
-        model = recipe.fit(policy, rows)
+        goes_on = window == SINCE_CHAMPION and predecessor is not None
+        model = recipe.update(policy, predecessor.model, rows) if goes_on and predecessor else recipe.fit(policy, rows)
         predictions = recipe.predict(policy, model, held_out)
         contenders.append(Contender(window, model, rows, predictions, metrics_of(policy, held_out["y_true"], predictions)))
+        if window == SINCE_CHAMPION and update is Update.INCREMENTAL:
+            break
     if not contenders:
         raise NoCandidateError(
             f"{policy.model}: got rows per training window {seen}; expected at least {policy.gates.minimum_rows} with two classes in one of them. "
@@ -110,7 +137,8 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         train, held_out = (rows[rows["part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT))
         made = ledger.ordered(policy, lake, order.chunk)
         onset = made["onset"] if made and made["onset"] == made["onset"] else None
-        contenders = compete(policy, train, held_out, onset)
+        predecessor = _predecessor(policy, lake, registry) if order.update is not Update.FULL else None
+        contenders = compete(policy, train, held_out, onset, order.update, predecessor)
         data_version = lake.data_version(policy.model, table, {"chunk": order.chunk})
         tags = {
             "incident": order.incident,
@@ -133,6 +161,7 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         lines = [f"| {one.window} | {len(one.rows)} | {one.metrics[deciding]:.4f} |" for one in contenders]
         best = contenders[0]
         metadata: dict[str, Any] = {
+            "update": str(order.update),
             "winning_window": best.window,
             f"held-out {deciding}": best.metrics[deciding],
             "train_rows": len(best.rows),
@@ -143,6 +172,14 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
 
     return candidate
+
+
+def _predecessor(policy: MonitoredModel, lake: Lake, registry: Registry) -> Predecessor | None:
+    """The serving version, where the platform has trained it."""
+    champion = ledger.read_history(policy, lake).champion
+    if champion is None or champion.train_end is None:
+        return None
+    return Predecessor(registry.load(policy.model, champion.version), champion.train_end)
 
 
 def _log(policy: MonitoredModel, registry: Registry, contenders: list[Contender], tags: Mapping[str, str], onset: datetime | None) -> str:

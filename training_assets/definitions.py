@@ -4,16 +4,18 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from resources.catalogue import load_catalogue, require_known
+from monitoring_assets.measures.registry import sign_of
+from resources.catalogue import Declaration, load_catalogue, require_known
 from resources.names import asset_job
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage
-from training_assets import candidate, gates, rollout, scoring, training_set, trigger
+from training_assets import approval, candidate, gates, governance, rollout, scoring, shadow, training_set, trigger
 from training_assets.recipes import RECIPES
+from training_assets.replay import job as replay_job
 
-_RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.PROMOTION]
+_RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.SHADOW_SCORES, Stage.PROMOTION]
 
 
 def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -25,9 +27,20 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         candidate.build_candidate(policy),
         gates.build_candidate_evaluation(policy, base),
         rollout.build_model_version(policy),
-        rollout.build_promotion(policy),
+        shadow.build_shadow_scores(policy),
+        approval.build_promotion(policy),
+        replay_job.build_replay(policy),
     ]
     return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
+
+
+def _check_errors(declaration: Declaration) -> None:
+    """Refuse an error threshold on a metric of which more is better."""
+    policy = declaration.policy
+    for path, condition in policy.retrain.when.walk(("retrain", "when")):
+        metric = (condition.error.metric or policy.metrics[0]) if condition.error else None
+        if metric is not None and sign_of(policy.task, metric) > 0:
+            raise declaration.error((*path, "error"), metric, "an error such as mse; use decay for a metric of which more is better")
 
 
 def build_defs(
@@ -46,6 +59,8 @@ def build_defs(
     settings = settings or Settings.from_environment()
     declarations = load_catalogue(settings.models)
     require_known(declarations, lambda policy: {("retrain", "recipe"): policy.retrain.recipe}, RECIPES)
+    for declaration in declarations:
+        _check_errors(declaration)
     policies = [declaration.policy for declaration in declarations]
     served = [policy for policy in policies if policy.log.is_scored_here]
     retrain = [
@@ -62,9 +77,19 @@ def build_defs(
         asset_job(policy, "score", [Stage.SCORED_BATCH], "The champion scores a chunk.", {TAG_LANE: policy.model}) for policy in served
     ]
     return dg.Definitions(
-        assets=[asset for policy in policies for asset in family(policy, settings)],
-        jobs=[*retrain, *score, *(rollout.build_rollback_job(policy) for policy in policies)],
-        schedules=[scoring.build_score_schedule(policy) for policy in served],
+        assets=[*(asset for policy in policies for asset in family(policy, settings)), governance.build_lineage(policies)],
+        jobs=[
+            *retrain,
+            *score,
+            *(
+                build(policy)
+                for policy in policies
+                for build in (rollout.build_rollback_job, trigger.build_override_job, approval.build_approval_job)
+            ),
+            *(replay_job.build_replay_job(policy, settings.models) for policy in policies),
+            governance.lineage_job(),
+        ],
+        schedules=[*(scoring.build_score_schedule(policy) for policy in served), governance.build_lineage_schedule()],
         sensors=[
             trigger.build_trigger(policies, retrain),
             *([scoring.build_replay_clock(served, score, is_paced=is_paced)] if served else []),

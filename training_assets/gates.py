@@ -53,9 +53,8 @@ def champion_scores(
         if version is None:
             return None, None
         return version, RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), held_out)
-    log = read_log(
-        policy, base, held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime() + policy.cadence.step
-    ).accepted
+    first, last = held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime()
+    log = read_log(policy, base, first, last + policy.cadence.step, with_outcomes=False).accepted
     columns = policy.predictions
     served = held_out[["prediction_id"]].merge(log[["prediction_id", *columns]], on="prediction_id", how="left")
     return EXTERNAL, served[columns].set_index(held_out.index)

@@ -5,14 +5,16 @@ Reads: ``evaluations``, ``training_sets``, ``held_out``. Writes: MLflow aliases,
 ``feature_importances``.
 """
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from resources import tables
+from resources.clock import now
 from resources.lake import Lake
 from resources.names import job_name
 from resources.policy import MonitoredModel
@@ -72,8 +74,21 @@ def next_reference(policy: MonitoredModel, held_out: "pd.DataFrame", train: "pd.
     return pd.concat([older.assign(is_held_out=False), held_out.assign(is_held_out=True)], ignore_index=True)
 
 
-def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order, version: str) -> str:
+def version_of(policy: MonitoredModel, registry: Registry, accepted: "pd.Series") -> str:
+    """Version under which an accepted candidate is registered."""
+    return next(str(one["version"]) for one in registry.versions(policy.model) if one["tags"].get("model_uri") == accepted["model_uri"])
+
+
+def promote(
+    policy: MonitoredModel, lake: Lake, registry: Registry, order: Order, version: str, *, approved_by: str | None = None, why: str = ""
+) -> str:
     """Make ``version`` the champion: reference rows first, then the alias, then the event; safe to run again.
+
+    Args:
+        order: what asked for it.
+        version: of the accepted candidate.
+        approved_by: the person who signs for it; the policy if absent.
+        why: what they say.
 
     Raises:
         NotAcceptedError: when the chunk has no accepted candidate.
@@ -95,7 +110,10 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     made = ledger.ordered(policy, lake, order.chunk)
     onset = made["onset"] if made and made["onset"] == made["onset"] and made["onset"] is not None else None
     rows = lake.read(policy.model, tables.training_sets(policy), where)
-    train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset)
+    log = events(lake, policy)
+    gone_on_from = log.loc[(log["event"] == Event.PROMOTED) & (log["to_version"] == proved_against), "train_end"]
+    champion_end = gone_on_from.iloc[0].to_pydatetime() if gone_on_from.notna().any() else None
+    train = window_rows(policy, accepted["window"], rows[rows["part"] == TRAIN], onset, champion_end)
     assert train is not None  # noqa: S101 - the window was trained on, so it exists
     proof = lake.read(policy.model, tables.held_out(policy), where)
     scores = {f"candidate_{name}": name for name in policy.predictions}
@@ -103,7 +121,7 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     table = tables.reference_rows(policy)
     # with a change of outcomes alone the inputs before the onset are as good as any
     causes = made["inputs"]["causes"] if made is not None else []
-    is_concept = len(causes) > 0 and str(Verdict.COVARIATE_HARMFUL) not in causes
+    is_concept = len(causes) > 0 and set(causes) <= {str(Verdict.CONCEPT), str(Verdict.LABEL_SHIFT)}
     reference = next_reference(policy, held_out, train, None if is_concept else onset).assign(reference_version=version)
     lake.replace(policy.model, table, reference.reindex(columns=list(table.columns)), {"reference_version": version})
     _store_importance(policy, lake, registry, version)
@@ -111,7 +129,8 @@ def promote(policy: MonitoredModel, lake: Lake, registry: Registry, order: Order
     if before == version:
         return version
     append_event(
-        lake, policy, Event.PROMOTED, reason=f"window {accepted['window']}: {_gain(accepted)}", approved_by=f"policy {policy.policy_hash}", as_of=order.as_of,
+        lake, policy, Event.PROMOTED, reason="; ".join(part for part in (f"window {accepted['window']}: {gain_of(accepted)}", why) if part),
+        approved_by=approved_by or f"policy {policy.policy_hash}", as_of=order.as_of,
         chunk=order.chunk, from_version=before, to_version=version, train_start=train["time"].min().to_pydatetime(), train_end=train["time"].max().to_pydatetime(),
         onset=pd.Timestamp(onset).to_pydatetime() if onset is not None else None, incident=order.incident,
     )  # fmt: skip
@@ -128,7 +147,21 @@ def _store_importance(policy: MonitoredModel, lake: Lake, registry: Registry, ve
     lake.replace(policy.model, tables.FEATURE_IMPORTANCES, frame, {"model_version": version})
 
 
-def _gain(accepted: "pd.Series") -> str:
+def content_hash(rows: "pd.DataFrame") -> str:
+    """Hash of rows ``(n_rows, ...)`` with ``prediction_id``; the order they were stored in does not matter."""
+    import pandas as pd
+
+    ordered = rows.sort_values("prediction_id", kind="stable")
+    return hashlib.sha256(pd.util.hash_pandas_object(ordered, index=False).to_numpy().tobytes()).hexdigest()[:32]
+
+
+def _proved_against(accepted: "pd.Series") -> str:
+    against = accepted["champion_version"]
+    return "none: the first model" if against is None or against != against else f"version {against}"
+
+
+def gain_of(accepted: "pd.Series") -> str:
+    """The proof of an accepted candidate in words."""
     if accepted["gain"] != accepted["gain"]:
         return f"first model, {accepted['metric']} {accepted['candidate']:.4f}"
     return f"{accepted['metric']} {accepted['champion']:.4f} → {accepted['candidate']:.4f}"
@@ -154,7 +187,16 @@ def roll_back(
             f"{policy.model}: got version {target or 'none'} to restore while {current or 'none'} serves; expected an earlier champion, one of {sorted(champions - {current})}"
         )
     registry.set_champion(policy.model, target)
-    append_event(lake, policy, Event.ROLLED_BACK, reason=reason, approved_by=approved_by, from_version=current, to_version=target)
+    append_event(
+        lake,
+        policy,
+        Event.ROLLED_BACK,
+        reason=reason,
+        approved_by=approved_by,
+        as_of=now(policy, lake),
+        from_version=current,
+        to_version=target,
+    )
     return current, target
 
 
@@ -179,8 +221,12 @@ def build_model_version(policy: MonitoredModel) -> dg.AssetsDefinition:
             context.log.info(f"nothing to register: {rejection}")
             return
         reference = lake.read(policy.model, tables.held_out(policy), {"chunk": order.chunk})["time"]
+        learned = lake.read(policy.model, tables.training_sets(policy), {"chunk": order.chunk})
         tags = {
             "data_version": lake.data_version(policy.model, tables.training_sets(policy), {"chunk": order.chunk}),
+            "data_hash": content_hash(learned[learned["part"] == TRAIN]),
+            "baseline": _proved_against(accepted),
+            "gain": gain_of(accepted),
             "code_version": package_version("plumbline"),
             "policy_hash": policy.policy_hash,
             "reference_window": f"{reference.min():%Y-%m-%d} to {reference.max():%Y-%m-%d}",
@@ -193,36 +239,6 @@ def build_model_version(policy: MonitoredModel) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(metadata={"version": version, **tags}, data_version=dg.DataVersion(f"{policy.model}/{version}"))
 
     return model_version
-
-
-def build_promotion(policy: MonitoredModel) -> dg.AssetsDefinition:
-    """Move the champion alias and hand the accepted window over as the next reference."""
-
-    @dg.asset(
-        **settings(
-            policy,
-            Stage.PROMOTION,
-            [Stage.MODEL_VERSION],
-            {"mlflow", "deltalake"},
-            "The challenger becomes champion; its accepted window is the next reference.",
-        )
-    )
-    def promotion(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult[None]:
-        order = order_of(context, policy, lake)
-        accepted = accepted_candidate(policy, lake, order.chunk)
-        before = serving_version(lake, policy)
-        version = next(one["version"] for one in registry.versions(policy.model) if one["tags"].get("model_uri") == accepted["model_uri"])
-        promote(policy, lake, registry, order, version)
-        metadata: dict[str, Any] = {
-            "version": int(version),
-            "from_version": before or "none",
-            "window": str(accepted["window"]),
-            "incident": order.incident,
-            "gain": _gain(accepted),
-        }
-        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(f"{policy.model}@champion={version}"))
-
-    return promotion
 
 
 class RollbackConfig(dg.Config):

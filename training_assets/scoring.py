@@ -16,6 +16,7 @@ import dagster as dg
 
 from resources import tables
 from resources.clock import now, unmonitored_chunks
+from resources.decision_log import newest_decided
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.names import job_name
@@ -82,7 +83,8 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
                 raise dg.Failure(
                     f"{policy.model}: got no champion to score with; expected one promotion first. The sensor retrain_trigger starts it."
                 )
-            rows = read_log(policy, base, policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])).accepted
+            start, end = policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])
+            rows = read_log(policy, base, start, end, with_outcomes=False).accepted
             rows = rows.assign(chunk=policy.cadence.keys(rows["time"]))
             table = tables.scored_batches(policy)
             served = lake.read(policy.model, table, {"chunk": chunks})
@@ -133,7 +135,7 @@ def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
     if not lake.partitions(policy.model, tables.scored_batches(policy), "chunk"):
         return list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
     newest = policy.cadence.shift(policy.cadence.key(now(policy, lake)), -1)
-    if newest not in lake.partitions(policy.model, tables.DECISIONS, "chunk"):
+    if newest != newest_decided(policy, lake):
         return []
     following = policy.cadence.shift(newest, 1)
     return [following] if policy.cadence.end(following) <= policy.replay.end else []

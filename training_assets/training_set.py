@@ -1,9 +1,10 @@
 """Which rows may be learned from: everything known at the cut, and nothing else.
 
-Belongs here: the time cut, the embargo of the label delay, the onset, the held-out rows. Does not: fitting.
-Reads: the log source, ``rollout_events``, ``decisions``. Writes: ``training_sets``.
+Belongs here: the time cut, the embargo of the label delay, quarantine, the onset, the held-out rows. Does not: fitting.
+Reads: the log source, ``rollout_events``, ``decisions``, ``verdict_vintages``. Writes: ``training_sets``.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from resources.lake import Lake
 from resources.log_source import read_log
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, Stage, Verdict
+from resources.vintages import newest_by_chunk, read_vintages
+from resources.vocabulary import TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Stage, Update, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.decide import Promotion
@@ -46,6 +48,7 @@ class Order:
     as_of: datetime
     incident: str
     clause: str
+    update: Update = Update.FULL
 
 
 def order_of(context: dg.AssetExecutionContext, policy: MonitoredModel, lake: Lake) -> Order:
@@ -53,7 +56,8 @@ def order_of(context: dg.AssetExecutionContext, policy: MonitoredModel, lake: La
     tags = context.run.tags
     chunk = context.partition_key
     as_of = datetime.fromisoformat(tags[TAG_AS_OF]) if TAG_AS_OF in tags else now(policy, lake)
-    return Order(chunk, as_of, tags.get(TAG_INCIDENT, f"{policy.model}/{chunk}/by-hand"), tags.get(TAG_CLAUSE, "by_hand"))
+    incident, clause = tags.get(TAG_INCIDENT, f"{policy.model}/{chunk}/by-hand"), tags.get(TAG_CLAUSE, "by_hand")
+    return Order(chunk, as_of, incident, clause, Update(tags.get(TAG_UPDATE, policy.retrain.update)))
 
 
 @dataclass(frozen=True)
@@ -107,29 +111,78 @@ def find_onset(policy: MonitoredModel, lake: Lake, first_harm: str, as_of: datet
     Harm that came with the inputs is dated by how strange they are to the champion's reference, all together; harm
     that only outcomes show, by the losses of the served predictions. Losses alone follow the seasons.
     """
-    import pandas as pd
+    chunks = chunks_around(policy, first_harm, as_of)
+    served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks}).sort_values(["time", "prediction_id"], kind="stable")
+    if is_covariate and policy.features.numeric:
+        version = served.loc[served["chunk"] >= first_harm, "model_version"].iloc[0]
+        reference = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
+        return date_harm(policy, first_harm, served, reference)
+    outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
+    return date_harm(policy, first_harm, served.merge(outcomes, on="prediction_id"), None)
 
-    from monitoring_assets.measures.onset import date_onset, losses_of, strangeness
 
+def chunks_around(policy: MonitoredModel, first_harm: str, as_of: datetime) -> list[str]:
+    """Chunks in which the start of the harm is looked for: some before the first harmful one, and all that began since."""
     chunks, key = [], policy.cadence.shift(first_harm, -_LOOK_BACK)
     while policy.cadence.start(key) < as_of:
         chunks.append(key)
         key = policy.cadence.shift(key, 1)
-    served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks}).sort_values(["time", "prediction_id"], kind="stable")
+    return chunks
+
+
+def date_harm(policy: MonitoredModel, first_harm: str, rows: "pd.DataFrame", reference: "pd.DataFrame | None") -> datetime:
+    """The most likely start of the harm in some rows; the start of the first harmful chunk where that would be a guess.
+
+    Args:
+        policy: declares features and task.
+        first_harm: first harmful chunk.
+        rows: ``(n_rows, ...)`` served rows in time order; with predictions and outcomes where ``reference`` is absent.
+        reference: dates by how strange the inputs are to these rows; by the losses if absent.
+    """
+    import pandas as pd
+
+    from monitoring_assets.measures.onset import date_onset, losses_of, strangeness
+
     numeric = policy.features.numeric
-    if is_covariate and numeric:
-        version = served.loc[served["chunk"] >= first_harm, "model_version"].iloc[0]
-        reference = lake.read(policy.model, tables.reference_rows(policy), {"reference_version": version})
-        rows, sequence = served, strangeness(reference[numeric].to_numpy(), served[numeric].to_numpy())
-    else:
-        outcomes = known_outcomes(policy, lake, policy.cadence.start(chunks[0]), as_of)
-        rows = served.merge(outcomes, on="prediction_id")
-        sequence = losses_of(policy.task, rows)
+    sequence = losses_of(policy.task, rows) if reference is None else strangeness(reference[numeric].to_numpy(), rows[numeric].to_numpy())
     found = date_onset(sequence)
     if found is None or found.statistic < _MINIMUM_STATISTIC:
         return policy.cadence.start(first_harm)
     moment: datetime = pd.Timestamp(rows["time"].iloc[found.index]).to_pydatetime()
     return min(moment, policy.cadence.end(first_harm))
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Rows that may be used, and how many were set aside, by reason."""
+
+    rows: "pd.DataFrame"
+    set_aside: Mapping[str, int]
+
+
+def without_contaminated(policy: MonitoredModel, rows: "pd.DataFrame", broken: Collection[str], as_of: datetime) -> Trusted:
+    """Leave out rows of a quarantine that has not expired at ``as_of`` and rows of chunks judged to be a data fault.
+
+    Args:
+        rows: ``(n_rows, ...)`` with ``time``.
+        broken: chunks whose newest verdict is ``data_fault``.
+    """
+    set_aside, kept = {}, rows
+    for one in policy.retrain.quarantine:
+        if one.expires is None or one.expires > as_of:
+            is_inside = (kept["time"] >= one.start) & (kept["time"] < one.end)
+            set_aside[f"quarantine {one.start:%Y-%m-%d} to {one.end:%Y-%m-%d} by {one.who}: {one.why}"] = int(is_inside.sum())
+            kept = kept[~is_inside]
+    is_broken = policy.cadence.keys(kept["time"]).isin(list(broken)) if broken else None
+    if is_broken is not None:
+        set_aside["chunks judged to be a data fault"] = int(is_broken.sum())
+        kept = kept[~is_broken]
+    return Trusted(kept.reset_index(drop=True), {reason: count for reason, count in set_aside.items() if count})
+
+
+def broken_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
+    """Chunks whose newest verdict is a data fault."""
+    return [chunk for chunk, one in newest_by_chunk(read_vintages(lake, policy)).items() if one.verdict is Verdict.DATA_FAULT]
 
 
 def labelled_rows(policy: MonitoredModel, base: Path, as_of: datetime) -> "pd.DataFrame":
@@ -164,7 +217,14 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
         order = order_of(context, policy, lake)
         champion = ledger.read_history(policy, lake).champion
         onset = _onset(policy, lake, order, champion)
-        cut = split(policy, labelled_rows(policy, base, order.as_of), onset, champion)
+        known = labelled_rows(policy, base, order.as_of)
+        trusted = without_contaminated(policy, known, broken_chunks(policy, lake), order.as_of)
+        if trusted.rows.empty:
+            raise NothingToLearnError(
+                f"{policy.model}: got {len(known)} labelled rows, all set aside: {dict(trusted.set_aside)}; expected some outside. "
+                "Shorten retrain.quarantine, or repair the broken chunks."
+            )
+        cut = split(policy, trusted.rows, onset, champion)
         table = tables.training_sets(policy)
         rows = cut.rows.assign(chunk=order.chunk)[list(table.columns)]
         version = lake.replace(policy.model, table, rows, {"chunk": order.chunk})
@@ -177,6 +237,10 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
             "train_rows": len(train),
             "held_out_rows": len(rows) - len(train),
             "embargoed_rows": cut.n_embargoed,
+            "rows_set_aside": sum(trusted.set_aside.values()),
+            "set aside": dg.MetadataValue.md(
+                "\n".join(f"- {count} rows: {reason}" for reason, count in trusted.set_aside.items()) or "none"
+            ),
             "train_start": str(train["time"].min()),
             "train_end": str(train["time"].max()),
             "holdout_start": str(cut.holdout_start),
@@ -194,16 +258,8 @@ def _onset(policy: MonitoredModel, lake: Lake, order: Order, champion: Promotion
     onset: datetime | None = None if made["onset"] != made["onset"] or made["onset"] is None else made["onset"].to_pydatetime()
     first_harm = made["inputs"]["first_harm"]
     if onset is None and first_harm:
-        is_covariate = str(Verdict.COVARIATE_HARMFUL) in made["inputs"]["causes"]
+        causes = set(made["inputs"]["causes"])
+        is_covariate = str(Verdict.COVARIATE_HARMFUL) in causes or not causes & {str(Verdict.CONCEPT), str(Verdict.LABEL_SHIFT)}
         onset = find_onset(policy, lake, first_harm, order.as_of, is_covariate=is_covariate)
-        import pandas as pd
-
-        lake.replace(policy.model, tables.DECISIONS, _with_onset(lake, policy, order.chunk, pd.Timestamp(onset)), {"chunk": order.chunk})
+        ledger.keep_onset(policy, lake, order.chunk, onset)
     return onset
-
-
-def _with_onset(lake: Lake, policy: MonitoredModel, chunk: str, onset: "pd.Timestamp") -> "pd.DataFrame":
-    rows = lake.read(policy.model, tables.DECISIONS, {"chunk": chunk})
-    rows["onset"] = onset
-    rows["onset"] = rows["onset"].astype("datetime64[us, UTC]")
-    return rows

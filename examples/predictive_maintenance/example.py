@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from plumbline.example import Finding, Seen
-from resources.tables import DECISIONS, PERFORMANCE_VINTAGES, ROLLOUT_EVENTS, VERDICTS
+from resources.tables import PERFORMANCE_VINTAGES, ROLLOUT_EVENTS, VERDICTS
 from resources.vocabulary import TAG_INCIDENT, Action, Check, Event, Kind, Stage, Verdict
 
 START, FAULT, END = (datetime(2025, *day, tzinfo=UTC) for day in ((1, 6), (8, 4), (10, 27)))
@@ -122,7 +122,7 @@ def _restated(seen: Seen) -> Finding:
 
 def _one_run_per_incident(seen: Seen) -> Finding:
     """Orders in the ledger against the tags of the runs that answered them."""
-    decisions = seen.table(MODEL, DECISIONS)
+    decisions = seen.ledger(MODEL)
     ordered = sorted(decisions.loc[decisions["action"] == Action.RETRAIN, "incident"])
     tagged = sorted(run.tags[TAG_INCIDENT] for run in seen.runs(MODEL, "retrain"))
     is_one = ordered == tagged == sorted(set(tagged)) and len(tagged) == (1 if seen.is_null_twin else 2)
@@ -213,7 +213,7 @@ def _realized_and_repaired(seen: Seen) -> list[Finding]:
 
 
 def _quiet(seen: Seen) -> list[Finding]:
-    verdicts, decisions = seen.table(MODEL, VERDICTS), seen.table(MODEL, DECISIONS)
+    verdicts, decisions = seen.table(MODEL, VERDICTS), seen.ledger(MODEL)
     harmed = verdicts[verdicts["verdict"].isin(_HARM)]
     clauses = decisions.loc[decisions["action"] == Action.RETRAIN, "clause"].tolist()
     drifted = seen.failed(MODEL, Stage.DRIFT_REPORT, Check.DRIFT)

@@ -212,7 +212,7 @@ def _limit(policy: "MonitoredModel", values: Sequence[float]) -> LimitPair:
         return LimitPair(None, None)
     reach = (policy.performance.estimated_limit or policy.performance.limit).std * float(finite.std())
     lower, upper = float(finite.mean()) - reach, float(finite.mean()) + reach
-    return LimitPair(lower if lower >= 0 else None, upper if upper <= 1 else None)
+    return LimitPair(lower if lower >= 0 else None, upper if upper <= 1 else None, mean=float(finite.mean()))
 
 
 def estimate(fitted: FittedEstimator, policy: "MonitoredModel", rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -234,7 +234,7 @@ def estimate(fitted: FittedEstimator, policy: "MonitoredModel", rows: "pd.DataFr
             records.append({
                 "chunk": chunk, "kind": str(Kind.ESTIMATED_PERFORMANCE), "method": fitted.name, "subject": metric, "value": found.value,
                 "standard_error": found.standard_error, "n_rows": len(own), "lower_limit": pair.lower, "upper_limit": pair.upper,
-                "breach": pair.is_breached_by(found.value),
+                "breach": pair.is_breached_by(found.value), "effect": found.value - pair.mean,
             })  # fmt: skip
     return lines_of(records)
 

@@ -1,7 +1,7 @@
-"""How much likelier is each row in the chunk than in the reference, and does the reference know such rows at all?
+"""How much likelier is each row in the chunk than in the reference?
 
-Belongs here: features as codes for trees, the cross-fitted ratio of densities, its effective sample size, support loss.
-Does not: what the ratio is used for (``adaptive.py``).
+Belongs here: features as codes for trees, the cross-fitted ratio of densities, its effective sample size.
+Does not: what the ratio is used for (``adaptive.py``), rows the reference does not know (``trust.py``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from resources.policy import Features
 
-#: A row this many times likelier in the chunk than in the reference lies where the reference practically has none.
-UNSUPPORTED = 20.0
 #: Most rows of a side that a classifier is trained on; every row is weighted.
 MOST_ROWS = 100_000
 #: Categories beyond this many of a feature, the rarest, share one code.
@@ -42,14 +40,11 @@ class DensityRatio:
         weights: ``(n_reference,)`` at the reference rows, mean 1, above 0.
         row_weights: ``(n_rows,)`` at the chunk's rows on the same scale, above 0; each from trees that did not see the row.
         effective_share: effective sample size of ``weights`` as a share of the reference, in (0, 1]; 1 without drift.
-        support_loss: share of the chunk's rows, in [0, 1], that are more than ``UNSUPPORTED`` times likelier there than in
-            the reference; an estimate that rests on the reference knows nothing of them.
     """
 
     weights: "np.ndarray"
     row_weights: "np.ndarray"
     effective_share: float
-    support_loss: float
 
 
 def fit_levels(reference: "pd.DataFrame", features: "Features") -> dict[str, list[str]]:
@@ -75,13 +70,13 @@ def coded(rows: "pd.DataFrame", features: "Features", levels: Levels) -> "np.nda
     return np.column_stack([codes, numbers(rows, features.numeric)])
 
 
-def density_ratio(reference: "pd.DataFrame", rows: "pd.DataFrame", features: "Features", *, seed: int = 0) -> DensityRatio:
+def ratio_of_codes(before: "np.ndarray", after: "np.ndarray", n_categorical: int, *, seed: int = 0) -> DensityRatio:
     """How much likelier every row is in the chunk than in the reference.
 
     Args:
-        reference: ``(n_reference, ...)`` with the features; at least ``FOLDS`` rows.
-        rows: ``(n_rows, ...)`` of the chunk, as many at least.
-        features: the columns to use. Missing values are values: their share may drift too.
+        before: ``(n_reference, n_features)`` from ``coded``, at least ``FOLDS`` rows. Missing values are values: their share may drift too.
+        after: ``(n_rows, n_features)`` of the chunk, as many rows at least.
+        n_categorical: how many of the columns, the first ones, are codes of categories.
         seed: of the folds.
 
     Returns:
@@ -93,20 +88,12 @@ def density_ratio(reference: "pd.DataFrame", rows: "pd.DataFrame", features: "Fe
     Source: Bickel, Brückner & Scheffer (2009), Discriminative learning under covariate shift: odds of a classifier of chunk against
     reference, divided by the odds of the sides.
 
-    >>> import numpy as np, pandas as pd
-    >>> from resources.policy import Features
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
-    >>> before, same, far = (pd.DataFrame({"x": rng.normal(at, 1, 2000)}) for at in (0, 0, 6))
-    >>> [round(density_ratio(before, rows, Features(numeric=["x"])).support_loss, 1) for rows in (same, far)]
-    [0.0, 1.0]
+    >>> before, same, far = (rng.normal(at, 1, (2000, 1)) for at in (0, 0, 6))
+    >>> [bool(np.median(ratio_of_codes(before, rows, 0).row_weights) > 20) for rows in (same, far)]
+    [False, True]
     """
-    levels = fit_levels(reference, features)
-    before, after = (coded(side, features, levels) for side in (reference, rows))
-    return ratio_of_codes(before, after, len(features.categorical), seed=seed)
-
-
-def ratio_of_codes(before: "np.ndarray", after: "np.ndarray", n_categorical: int, *, seed: int = 0) -> DensityRatio:
-    """``density_ratio`` of rows already ``coded``, categorical columns first."""
     import numpy as np
 
     if min(len(before), len(after)) < FOLDS:
@@ -117,7 +104,7 @@ def ratio_of_codes(before: "np.ndarray", after: "np.ndarray", n_categorical: int
     weights, row_weights = np.exp(on_reference) / scale, np.empty(len(after))
     row_weights[order] = np.exp(on_rows) / scale
     share = float(1 / np.mean(weights**2))
-    return DensityRatio(weights, row_weights, share, float((row_weights > UNSUPPORTED).mean()))
+    return DensityRatio(weights, row_weights, share)
 
 
 def _with_components(before: "np.ndarray", after: "np.ndarray", n_categorical: int) -> "tuple[np.ndarray, np.ndarray]":

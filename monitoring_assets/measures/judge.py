@@ -14,7 +14,7 @@ from monitoring_assets.measures.quality import ROW_COUNT
 from monitoring_assets.measures.registry import sign_of
 from monitoring_assets.measures.trust import SUPPORT_LOSS
 from resources.policy import MonitoredModel
-from resources.vocabulary import Kind, Verdict
+from resources.vocabulary import DRIFT_KINDS, Kind, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,15 +114,14 @@ def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
 
 
 def _seen(policy: MonitoredModel, measurements: "pd.DataFrame") -> _Seen:
-    is_drift = measurements["kind"].isin([Kind.UNIVARIATE_DRIFT, Kind.MULTIVARIATE_DRIFT])
-    realized, estimated = (_performance(measurements, kind) for kind in (Kind.REALIZED_PERFORMANCE, Kind.ESTIMATED_PERFORMANCE))
+    realized, estimated = (Kind.REALIZED_PERFORMANCE, Kind.ESTIMATED_PERFORMANCE)
     is_trust = measurements["kind"] == Kind.ESTIMATE_TRUST
     return _Seen(
-        measurements[is_drift & measurements["breach"] & measurements["is_deciding"]],
-        realized,
-        _harmful(policy, realized),
-        estimated,
-        _harmful(policy, estimated),
+        drift_breaches(measurements),
+        _performance(measurements, realized),
+        harmful_breaches(policy, measurements, realized),
+        _performance(measurements, estimated),
+        harmful_breaches(policy, measurements, estimated),
         measurements[is_trust & measurements["breach"] & measurements["is_deciding"]],
         measurements[measurements["kind"] == Kind.DIAGNOSIS],
     )
@@ -197,8 +196,14 @@ def _performance(measurements: "pd.DataFrame", kind: Kind) -> "pd.DataFrame":
     return measurements[is_whole & (measurements["kind"] == kind) & measurements["value"].notna()]
 
 
-def _harmful(policy: MonitoredModel, performance: "pd.DataFrame") -> "pd.DataFrame":
-    """Harmful breaches of the first metric: the one that decides."""
+def drift_breaches(measurements: "pd.DataFrame") -> "pd.DataFrame":
+    """Lines of drift that breach and decide."""
+    return measurements[measurements["kind"].isin(DRIFT_KINDS) & measurements["breach"] & measurements["is_deciding"]]
+
+
+def harmful_breaches(policy: MonitoredModel, measurements: "pd.DataFrame", kind: Kind) -> "pd.DataFrame":
+    """Harmful breaches of the first metric, the one that decides, on all rows, among performance of ``kind``."""
+    performance = _performance(measurements, kind)
     deciding = performance[performance["subject"] == policy.metrics[0]]
     flags = [is_harmful_breach(policy, row.subject, row.value, row.lower_limit, row.upper_limit) for row in deciding.itertuples()]
     return deciding[flags]

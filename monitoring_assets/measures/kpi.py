@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from monitoring_assets.measures.calibrated import Calibrated, Judged, block_values, calibrate, line_of, not_judged, usual_rows
 from monitoring_assets.measures.lines import lines_of
 from monitoring_assets.measures.number import Number
-from monitoring_assets.measures.uncertainty import Calibrated, Judged, block_values, calibrate, line_of, not_judged, usual_rows
 from resources.expression import Expression, parse
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind

@@ -36,6 +36,7 @@ class LimitPair:
         multiplier: standard deviations between the mean and a limit.
         spread: standard deviation over the reference chunks.
         standard_error: usual sampling error of a reference chunk.
+        mean: over the reference chunks.
     """
 
     lower: float | None
@@ -43,6 +44,7 @@ class LimitPair:
     multiplier: float = 0.0
     spread: float = 0.0
     standard_error: float = 0.0
+    mean: float = float("nan")
 
     def allowing_for(self, standard_error: float) -> "LimitPair":
         """The limits of a chunk with this sampling error: fewer outcomes than usual scatter more, and that alone is no breach."""
@@ -189,10 +191,9 @@ def _limit_pair(component: str, policy: MonitoredModel, fitted: "pd.DataFrame", 
         if (*key, "sampling_error") in fitted.columns
         else fitted[(*key, "value")] * float("nan")
     )
-    spread = float(fitted[(*key, "value")].astype(float).std(ddof=0))
-    return LimitPair(
-        _number(fitted, key, "lower_threshold"), _number(fitted, key, "upper_threshold"), limit.std, spread, float(errors.median())
-    )
+    values = fitted[(*key, "value")].astype(float)
+    edges = (_number(fitted, key, "lower_threshold"), _number(fitted, key, "upper_threshold"))
+    return LimitPair(*edges, limit.std, float(values.std(ddof=0)), float(errors.median()), float(values.mean()))
 
 
 def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -205,7 +206,8 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
 
     Returns:
         One row per chunk and number: ``chunk, kind, method, subject, value, standard_error, n_rows, lower_limit,
-        upper_limit, breach``. A number NannyML cannot compute is NaN and never a breach.
+        upper_limit, breach, effect``, the last one being how far the value lies from the mean of the reference chunks. A number NannyML
+        cannot compute is NaN and never a breach.
     """
     import pandas as pd
 
@@ -227,8 +229,8 @@ def measure(fitted: Fitted, policy: MonitoredModel, rows: "pd.DataFrame") -> "pd
             allowed = pair.allowing_for(float("nan") if error is None else float(error)) if fitted.component == "realized" else pair
             is_breach, n_rows = allowed.is_breached_by(value), int(counts[chunk])
             line = (chunk, str(_KINDS[fitted.component]), method, subject, value, error, n_rows, allowed.lower, allowed.upper, is_breach)
-            long.append(line)
-    return typed(with_all_columns(pd.DataFrame(long, columns=FILLED)))
+            long.append((*line, value - pair.mean))
+    return typed(with_all_columns(pd.DataFrame(long, columns=[*FILLED, "effect"])))
 
 
 def _numbers(component: str, policy: MonitoredModel, frame: "pd.DataFrame") -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -30,7 +30,14 @@ Values = tuple[tuple[float, float], tuple[float, float]]
 
 
 def score(
-    task: Task, metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y_proba: "np.ndarray | None", values: Values | None = None
+    task: Task,
+    metric: str,
+    y_true: "np.ndarray",
+    y_pred: "np.ndarray",
+    y_proba: "np.ndarray | None",
+    values: Values | None = None,
+    *,
+    zero_division: float = 0.0,
 ) -> float:
     """Value of ``metric`` on arrays of the same rows; NaN where it is undefined (ROC AUC without a row of every class).
 
@@ -41,6 +48,7 @@ def score(
         y_pred: ``(n,)`` predictions.
         y_proba: ``(n,)`` probabilities of class 1 or ``(n, n_classes)`` of all classes; ``None`` for numbers.
         values: what a row is worth by outcome and prediction, for ``business_value``.
+        zero_division: a binary classifier's precision, recall, F1 or specificity where nothing is predicted or true that it divides by.
 
     Raises:
         ValueError: what the metric needs was not given.
@@ -59,23 +67,37 @@ def score(
             raise ValueError("got no values; expected what each kind of row is worth (performance.business_value)")
         return sum(values[outcome][predicted] * score(task, cell, y_true, y_pred, None) for cell, (outcome, predicted) in CELLS.items())
     if metric in ("roc_auc", "average_precision"):
-        if y_true.min() == y_true.max():
+        if y_proba is None or not 0 < y_true.sum() < len(y_true):
             return float("nan")
-        function = metrics.roc_auc_score if metric == "roc_auc" else metrics.average_precision_score
-        return float(function(y_true, y_proba))
+        return area_under_roc(y_true, y_proba) if metric == "roc_auc" else float(metrics.average_precision_score(y_true, y_proba))
     if metric == "specificity":
-        return float(metrics.recall_score(y_true, y_pred, pos_label=0, zero_division=0))
+        return float(metrics.recall_score(y_true, y_pred, pos_label=0, zero_division=zero_division))
     functions = {
         "accuracy": metrics.accuracy_score,
-        "f1": partial(metrics.f1_score, zero_division=0),
-        "precision": partial(metrics.precision_score, zero_division=0),
-        "recall": partial(metrics.recall_score, zero_division=0),
+        "f1": partial(metrics.f1_score, zero_division=zero_division),
+        "precision": partial(metrics.precision_score, zero_division=zero_division),
+        "recall": partial(metrics.recall_score, zero_division=zero_division),
         "mae": metrics.mean_absolute_error,
         "mse": metrics.mean_squared_error,
         "rmse": metrics.root_mean_squared_error,
         "mape": metrics.mean_absolute_percentage_error,
     }
     return float(functions[metric](y_true, y_pred))
+
+
+def area_under_roc(y_true: "np.ndarray", y_proba: "np.ndarray") -> float:
+    """ROC AUC of ``(n,)`` outcomes 0 and 1 and scores, in [0, 1]; ties count half. Both classes must occur.
+
+    The Mann-Whitney statistic: a bootstrap asks for it thousands of times, and scikit-learn's checks take fifty times as long as the ranks.
+
+    Source: Hanley & McNeil (1982); equal to ``sklearn.metrics.roc_auc_score``.
+    """
+    from scipy.stats import rankdata
+
+    is_positive = y_true == 1
+    n_positive = int(is_positive.sum())
+    surplus = float(rankdata(y_proba)[is_positive].sum()) - n_positive * (n_positive + 1) / 2
+    return surplus / (n_positive * (len(y_true) - n_positive))
 
 
 def _score_of_classes(metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y_proba: "np.ndarray | None") -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from monitoring_assets.measures.diagnosis.placebo import metric_value, placebo
 from monitoring_assets.measures.limits import adjusted
 from monitoring_assets.measures.lines import lines_of
-from monitoring_assets.measures.univariate import season_of, segment_name
+from monitoring_assets.measures.univariate import season_of, segment_name, segments_of
 from resources.policy import MonitoredModel
 from resources.vocabulary import Kind
 
@@ -23,7 +23,7 @@ REALIZED = "realized"
 def _segments(policy: MonitoredModel, rows: "pd.DataFrame") -> "Iterator[tuple[str, pd.Series]]":
     """Name of each way to cut, and the segment of every row ``(n_rows,)``."""
     for name in policy.segments:
-        yield name, rows[name].astype(object).fillna("missing").astype(str).map(lambda value, name=name: segment_name(name, value))
+        yield name, segments_of(rows[name]).map(lambda value, name=name: segment_name(name, value))
     if policy.drift.season:
         yield policy.drift.season, season_of(rows["time"], policy.drift.season)
 

@@ -5,9 +5,11 @@ Belongs here: the three checks, fitted on the reference. Does not: estimates, wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures import limits
+from monitoring_assets.measures.confidence import calibration_error
 from monitoring_assets.measures.encoding import State, encode, fit_encoding
 from monitoring_assets.measures.limits import Null
 from monitoring_assets.measures.number import NAN, Number, refused
@@ -15,10 +17,11 @@ from monitoring_assets.measures.number import NAN, Number, refused
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from scipy.spatial import KDTree
 
     from resources.policy import Features
 
-SUPPORT_LOSS, CALIBRATION_ERROR, RECONCILIATION = "support_loss", "calibration_error", "reconciliation"
+SUPPORT_LOSS, RECONCILIATION = "support_loss", "reconciliation"
 #: Rows of the reference kept as a sample of where it lies, and of a chunk that are looked up.
 _POINTS, _ASKED = 5_000, 5_000
 _NEIGHBOURS = 5
@@ -30,7 +33,7 @@ WINDOWS = (5, 3, 1)
 WINDOW = WINDOWS[0]
 #: Standard deviations of the mean gap beyond which it is no chance.
 _GAP = 3.0
-_BINS, _RESAMPLES = 10, 200
+_RESAMPLES = 200
 #: Calibration error that no estimate suffers from visibly.
 _HARMLESS_ERROR = 0.02
 
@@ -48,6 +51,11 @@ class Support:
     state: State
     radius: float
     null: Null
+
+    @cached_property
+    def tree(self) -> "KDTree":
+        """For distances to the points; every chunk asks the same one."""
+        return _tree(self.state["points"])
 
 
 def fit_support(reference: "pd.DataFrame", features: "Features", usual: int, seed: int) -> Support | None:
@@ -75,7 +83,7 @@ def fit_support(reference: "pd.DataFrame", features: "Features", usual: int, see
     distances = np.empty(len(white))
     for own in range(_PARTS):
         others = _sample(white[part != own], rng)
-        distances[part == own] = _distances(others, white[part == own])
+        distances[part == own] = _distances(_tree(others), white[part == own])
     radius = float(np.quantile(distances, 1 - _OUTSIDE))
     outside = distances > radius
     samples = {
@@ -99,12 +107,16 @@ def _sample(points: "np.ndarray", rng: "np.random.Generator") -> "np.ndarray":
     return points if len(points) <= _POINTS else points[rng.choice(len(points), _POINTS, replace=False)]
 
 
-def _distances(points: "np.ndarray", asked: "np.ndarray") -> "np.ndarray":
-    import numpy as np
+def _tree(points: "np.ndarray") -> "KDTree":
     from scipy.spatial import KDTree
 
-    k = min(_NEIGHBOURS, len(points))
-    return np.asarray(KDTree(points).query(asked, k=[k])[0][:, 0])
+    return KDTree(points)
+
+
+def _distances(tree: "KDTree", asked: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+
+    return np.asarray(tree.query(asked, k=[min(_NEIGHBOURS, tree.n)])[0][:, 0])
 
 
 def is_outside(support: Support, rows: "pd.DataFrame", features: "Features") -> "np.ndarray":
@@ -112,7 +124,7 @@ def is_outside(support: Support, rows: "pd.DataFrame", features: "Features") -> 
     import numpy as np
 
     white = encode(support.state, rows, features) @ support.state["whitening"]
-    return np.asarray(_distances(support.state["points"], white) > support.radius)
+    return np.asarray(_distances(support.tree, white) > support.radius)
 
 
 def support_loss(support: Support, rows: "pd.DataFrame", features: "Features") -> Number:
@@ -167,16 +179,8 @@ def reference_calibration(probabilities: "np.ndarray", outcomes: "np.ndarray", s
     fitted = IsotonicRegression(out_of_bounds="clip", y_min=0.0, y_max=1.0).fit(probabilities[:half], outcomes[:half])
     calibrated, own = fitted.predict(probabilities[half:]), outcomes[half:]
     rng = np.random.default_rng(seed)
-    drawn = [_calibration_error(calibrated, (rng.random(len(own)) < calibrated).astype("float64")) for _ in range(_RESAMPLES)]
-    return Calibration(_calibration_error(calibrated, own), float(np.quantile(drawn, 0.99)) + _HARMLESS_ERROR, len(own))
-
-
-def _calibration_error(probabilities: "np.ndarray", outcomes: "np.ndarray") -> float:
-    import numpy as np
-
-    bins = np.minimum((probabilities * _BINS).astype("int64"), _BINS - 1)
-    gaps = np.bincount(bins, outcomes - probabilities, _BINS)
-    return float(np.abs(gaps).sum() / len(outcomes))
+    drawn = [calibration_error(rng.random(len(own)) < calibrated, calibrated).value for _ in range(_RESAMPLES)]
+    return Calibration(calibration_error(own, calibrated).value, float(np.quantile(drawn, 0.99)) + _HARMLESS_ERROR, len(own))
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ class FrameRows:
 
     def segments(self, column: str) -> Iterator[tuple[str, "FrameRows"]]:
         """See ``Rows``."""
-        for name, own in self.frame.groupby(self.frame[column].astype(object).fillna("missing").astype(str), sort=True):
+        for name, own in self.frame.groupby(segments_of(self.frame[column]), sort=True):
             yield str(name), FrameRows(own)
 
 
@@ -196,12 +196,17 @@ def fit_columns(policy: MonitoredModel, reference: "pd.DataFrame", usual: int) -
     """
     fitted = [fit_column(policy, reference, name, ALL, usual) for name in policy.features.all]
     for column in policy.segments:
-        for value, own in reference.groupby(reference[column].astype(object).fillna("missing").astype(str), sort=True):
+        for value, own in reference.groupby(segments_of(reference[column]), sort=True):
             own_usual = max(1, round(usual * len(own) / len(reference)))
             fitted += [
                 fit_column(policy, own, name, segment_name(column, str(value)), own_usual) for name in policy.features.all if name != column
             ]
     return fitted
+
+
+def segments_of(values: "pd.Series") -> "pd.Series":
+    """Segment of each row ``(n_rows,)`` as text; a missing value is a segment too."""
+    return values.astype(object).fillna("missing").astype(str)
 
 
 def segment_name(column: str, value: str) -> str:
@@ -295,7 +300,7 @@ class _Sampler:
         self.methods = methods_of(policy, column.is_numeric)
         self.column, self.values, self.plain = column, values, column.plain()
         self.mixtures: dict[tuple[tuple[str, float], ...], Summary] = {}
-        self.runs: np.ndarray | None = None
+        self.runs: dict[int, np.ndarray | None] = {}
         if isinstance(self.plain, Numbers) and "wasserstein" in self.methods and self.plain.total <= _INDEXED_ROWS:
             self.plain = Numbers([part.indexed() for part in self.plain.parts], self.plain.n_missing)
         if not column.is_numeric:
@@ -309,27 +314,29 @@ class _Sampler:
         """The null of every method against the plain reference, or, with ``seasons``, the season-matched one."""
         n_rows, samples = len(self.values), {name: dict[int, list[float]]() for name in self.methods}
         step = usual // 8 if usual >= _LARGE_BLOCK else 1  # large blocks are whole eighths, which are sorted once
-        self.ascending_runs(step)
+        if step not in self.runs:  # the plain and the season-matched comparison ask for the same blocks
+            self.runs = {step: self._ascending_runs(step)}
+        runs = self.runs[step]
         for size in limits.block_sizes(n_rows, usual // step * step):
             most = limits.MOST_BLOCKS if "cramer_von_mises" not in self.methods else max(20, min(limits.MOST_BLOCKS, 20_000_000 // n_rows))
             for start in limits.block_starts(n_rows, size, most, is_usual=size == usual // step * step) // step * step:
                 block = slice(start, start + size)
-                for name, value in self._left_out(block, None if seasons is None else seasons[block]).items():
+                for name, value in self._left_out(block, None if seasons is None else seasons[block], runs).items():
                     samples[name].setdefault(size, []).append(value)
         return {
             name: limits.fit_null(samples[name], power=method.power, n_reference=self.plain.total) for name, method in self.methods.items()
         }
 
-    def ascending_runs(self, step: int) -> None:
-        """Sort every ``step`` rows of a numeric column by themselves, so that blocks made of them need only be merged."""
+    def _ascending_runs(self, step: int) -> "np.ndarray | None":
+        """Every ``step`` rows of a numeric column sorted by themselves, so that blocks made of them need only be merged; ``None`` where that is no gain."""
         import numpy as np
 
-        self.runs = None
-        if step > 1 and self.column.is_numeric and len(self.values) <= _INDEXED_ROWS:
-            whole = len(self.values) // step * step
-            runs = np.array(self.values, dtype="float64")
-            runs[:whole].reshape(-1, step).sort(axis=1)
-            self.runs = runs
+        if step == 1 or not self.column.is_numeric or len(self.values) > _INDEXED_ROWS:
+            return None
+        whole = len(self.values) // step * step
+        runs = np.array(self.values, dtype="float64")
+        runs[:whole].reshape(-1, step).sort(axis=1)
+        return runs
 
     def chunk_values(self, chunks: "np.ndarray") -> dict[str, tuple[float, ...]]:
         """What each reference chunk gives against the reference it is part of, in time order: what NannyML fits its limits on."""
@@ -358,12 +365,12 @@ class _Sampler:
             measured = distances.between_numbers(self.plain, distances.slices_of(own), *counts, self.column.bins, list(self.methods))
         return {name: number.value for name, number in measured.items()}
 
-    def _left_out(self, block: slice, seasons: "np.ndarray | None") -> dict[str, float]:
+    def _left_out(self, block: slice, seasons: "np.ndarray | None", runs: "np.ndarray | None") -> dict[str, float]:
         reference, ratio = self._rest(block, seasons)
         if reference is None or ratio <= 1.0:
             return {}
         return (
-            self._numbers_left_out(block, reference, ratio)
+            self._numbers_left_out(block, reference, ratio, runs)
             if self.column.is_numeric
             else self._categories_left_out(block, reference, ratio)
         )
@@ -385,12 +392,12 @@ class _Sampler:
             self.mixtures[mixture] = self.column.matched(dict(mixture))
         return self.mixtures[mixture], float(ratio)
 
-    def _numbers_left_out(self, block: slice, reference: Summary, ratio: float) -> dict[str, float]:
+    def _numbers_left_out(self, block: slice, reference: Summary, ratio: float, runs: "np.ndarray | None") -> dict[str, float]:
         import numpy as np
 
         assert isinstance(reference, Numbers)  # noqa: S101
         values = np.asarray(self.values[block])
-        own = np.sort(finite(values)) if self.runs is None else finite(np.sort(self.runs[block], kind="stable"))
+        own = np.sort(finite(values)) if runs is None else finite(np.sort(runs[block], kind="stable"))
         found: dict[str, float] = {}
         if "missing_shift" in self.methods:
             found["missing_shift"] = abs(1 - len(own) / len(values) - reference.missing_share) * ratio / (ratio - 1)

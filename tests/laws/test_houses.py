@@ -94,7 +94,7 @@ def test_the_union_of_both_locations_has_no_cycle(locations):
 def test_sensors_and_schedules_target_jobs_of_their_own_house(locations):
     for defs in locations.values():
         own = {job.name for job in defs.resolve_all_job_defs()}
-        targets = {job.name for sensor in defs.sensors or [] for job in sensor.jobs} | {
+        targets = {job.name for sensor in defs.sensors or [] if sensor.has_jobs for job in sensor.jobs} | {
             schedule.job_name for schedule in defs.schedules or []
         }
         assert targets

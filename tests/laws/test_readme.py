@@ -42,7 +42,7 @@ def default_of(path):
 @pytest.mark.parametrize("path", [
     "chunk", "validation.missing_share", "validation.minimum_rows", "drift.multivariate", "drift.limit.rule", "drift.limit.false_alarms", "drift.outliers",
     "validation.stuck_share", "drift.severity", "outcome.minimum_share", "outcome.restate_for",
-    "retrain.on", "retrain.windows", "retrain.cooldown", "gates.holdout", "gates.confidence", "reference.minimum_chunks",
+    "retrain.when.verdict.on", "retrain.budget.retrainings", "retrain.windows", "retrain.cooldown", "gates.holdout", "gates.confidence", "reference.minimum_chunks",
 ])  # fmt: skip
 def test_the_defaults_in_the_readme_are_the_real_ones(path):
     row = next(line for line in README.splitlines() if line.startswith("|") and f"`{path}`" in line)
@@ -56,3 +56,21 @@ def test_the_declaration_in_the_readme_is_valid():
 
     text = next(block for block in re.findall(r"```yaml\n(.+?)```", README, re.S) if "model: churn" in block)
     assert MonitoredModel.model_validate(yaml.safe_load(text)).model == "churn"
+
+
+def test_the_table_of_policies_is_the_one_that_was_measured():
+    import importlib.util
+    import sys
+
+    folder = ROOT / "benchmarks"
+    sys.path.insert(0, str(folder))
+    try:
+        spec = importlib.util.spec_from_file_location("benchmark_policies", folder / "policies.py")
+        benchmark = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = benchmark
+        spec.loader.exec_module(benchmark)
+    finally:
+        sys.path.remove(str(folder))
+    found = benchmark.read((folder / "results" / "policies.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    assert page == benchmark.with_section(page, benchmark.document(found)), "run: python benchmarks/policies.py"

@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger
 from resources.partitions import range_tags
 from resources.policy import MonitoredModel
 from resources.settings import Settings
@@ -195,7 +196,7 @@ def test_a_trigger_that_lost_its_cursor_asks_for_the_same_run_again(undisturbed_
     assert first[0].run_key == again[0].run_key
     assert (first[0].job_name, first[0].partition_key, first[0].tags) == (again[0].job_name, again[0].partition_key, again[0].tags)
     policy = _policy(models)
-    decisions = Settings.of(killed, models).lake.read(policy.model, tables.DECISIONS)
+    decisions = read_ledger(policy, Settings.of(killed, models).lake)
     assert list(decisions["action"]) == ["retrain"]
     assert list(decisions["incident"]) == [first[0].run_key]
 

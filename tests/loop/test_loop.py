@@ -17,6 +17,7 @@ from monitoring_assets.measures.trust import RECONCILIATION, WINDOWS
 from plumbline.driver import Driver
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger
 from resources.registry import Registry
 from resources.rollout_log import events, serving_version
 from resources.settings import PROJECT, Settings
@@ -77,7 +78,7 @@ def test_the_mis_wired_station_recovers_by_itself(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_the_repaired_station_retrains_nothing(tmp_path):
     with driven(tmp_path, "weather_station_control") as (policy, settings, _):
-        decisions = settings.lake.read(policy.model, tables.DECISIONS)
+        decisions = read_ledger(policy, settings.lake)
     ordered = decisions[decisions["action"] == Action.RETRAIN]
     assert list(ordered["clause"]) == ["no_champion"]
     assert len(decisions) > 4

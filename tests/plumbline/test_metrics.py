@@ -69,23 +69,35 @@ def store(lake, stage, chunk, rows):
 def judged(lake, chunk, verdict):
     row = {
         "chunk": chunk, "verdict": str(verdict), "confidence": 0.6, "evidence": "", "suspects": "", "recovery": "", "model_version": "3", "is_realized": False,
-        "known_at": pd.Timestamp(chunk, tz="UTC"),
+        "known_at": pd.Timestamp(chunk, tz="UTC"), "digest": "",
     }  # fmt: skip
     lake.replace(MODEL, tables.VERDICTS, pd.DataFrame([row]), {"chunk": chunk})
+
+
+def known(lake, chunk, verdict):
+    """The verdict as decisions see it: known a day after the chunk ended."""
+    moment = pd.Timestamp(chunk, tz="UTC") + pd.Timedelta(days=8)
+    row = {
+        "chunk": chunk, "verdict": str(verdict), "confidence": 0.6, "model_version": "3", "is_realized": False, "n_rows": 100, "measured": "[]",
+        "known_at": moment, "written_at": moment, "digest": "",
+    }  # fmt: skip
+    lake.append(MODEL, tables.VERDICT_VINTAGES, pd.DataFrame([row]))
 
 
 def decided(lake, chunk, action, clause):
     row = {
         "chunk": chunk, "action": str(action), "clause": clause, "incident": None, "state_before": "armed", "state_after": "armed", "inputs": "{}",
-        "onset": pd.Timestamp("NaT", tz="UTC"), "as_of": pd.Timestamp(chunk, tz="UTC"),
+        "onset": None, "as_of": pd.Timestamp(chunk, tz="UTC"), "evaluated_at": pd.Timestamp(chunk, tz="UTC"), "evaluation": 0, "update": "full",
+        "policy_hash": "", "vintages_seen": 0, "events_seen": 0, "overrides_seen": 0,
     }  # fmt: skip
     frame = pd.DataFrame([row])
     frame["onset"] = pd.to_datetime(frame["onset"], utc=True)
-    lake.replace(MODEL, tables.DECISIONS, frame, {"chunk": chunk})
+    frame["evaluation"] = len(lake.read(MODEL, tables.DECISIONS))
+    lake.append(MODEL, tables.DECISIONS, frame)
 
 
 @pytest.fixture
-def installed(tmp_path):
+def installed(tmp_path, monkeypatch):
     """One model with three judged chunks; outcomes are known of the first alone, and have restated it once."""
     models = tmp_path / "models"
     models.mkdir()
@@ -116,6 +128,9 @@ def installed(tmp_path):
             pd.DataFrame([{"chunk": CHUNKS[0], "known_at": pd.Timestamp(2025, 1, day, tz="UTC"), **vintage}]),
         )
     append_event(lake, policy, Event.PROMOTED, reason="first", approved_by="test", to_version="3")
+    for chunk, verdict in zip(CHUNKS, (Verdict.HEALTHY, Verdict.HEALTHY, Verdict.COVARIATE_HARMFUL), strict=True):
+        known(lake, chunk, verdict)
+    monkeypatch.setattr(metrics, "now", lambda policy, lake: datetime(2025, 2, 1, tzinfo=UTC))  # the log ended then
     return settings
 
 
@@ -167,6 +182,28 @@ def test_what_is_scraped_is_what_the_lake_holds_of_the_newest_judged_chunk(serve
 
 def verdicts(found):
     return [(dict(labels), number) for (name, labels), number in found.items() if name == "plumbline_verdict"]
+
+
+def test_mean_times_are_those_of_the_episodes_in_the_lake_and_follow_it(served, installed):
+    found = scrape(served)
+    assert value(found, "plumbline_mean_time_seconds", model=MODEL, phase="detect") == 8 * 86400
+    assert not [labels for name, labels in found if name == "plumbline_mean_time_seconds" and ("phase", "recover") in labels]
+    assert value(found, "plumbline_harm_episodes_open", model=MODEL) == 1
+    row = {
+        "chunk": "2025-01-27",
+        "verdict": "healthy",
+        "confidence": 0.6,
+        "model_version": "4",
+        "is_realized": False,
+        "n_rows": 100,
+        "measured": "[]",
+    }
+    moment = pd.Timestamp("2025-02-04", tz="UTC")
+    installed.lake.append(MODEL, tables.VERDICT_VINTAGES, pd.DataFrame([{**row, "known_at": moment, "written_at": moment, "digest": ""}]))
+    found = scrape(served)
+    assert value(found, "plumbline_mean_time_seconds", model=MODEL, phase="recover") == 7 * 86400
+    assert value(found, "plumbline_harm_episodes", model=MODEL) == 1
+    assert value(found, "plumbline_harm_episodes_open", model=MODEL) == 0
 
 
 def test_realized_performance_is_the_newest_there_is_and_says_of_which_chunk(served):
@@ -223,7 +260,7 @@ def test_counters_never_fall_when_the_newest_decision_is_replaced(served, instal
     assert value(found, "plumbline_retrainings_total", model=MODEL) == 2
 
 
-def test_a_scrape_reads_only_the_last_partitions_and_old_decisions_once(installed, monkeypatch):
+def test_a_scrape_reads_only_the_last_partitions_and_the_ledger_only_when_it_has_grown(installed, monkeypatch):
     asked, read = [], Lake.read
 
     def watched(lake, model, table, where=None, version=None):
@@ -235,14 +272,14 @@ def test_a_scrape_reads_only_the_last_partitions_and_old_decisions_once(installe
     list(collector.collect())
     assert {table: where for table, where in asked if table == "verdicts"} == {"verdicts": {"chunk": CHUNKS[-1:]}}
     assert [where["chunk"] for table, where in asked if table == "measurements"] == [CHUNKS[-1:], CHUNKS[:1]]
-    assert [where["chunk"] for table, where in asked if table == "decisions"] == [CHUNKS]
+    assert [table for table, _ in asked if table == "decisions"] == ["decisions"] * 2  # for the counts, and for the mean times
     asked.clear()
+    list(collector.collect())
+    assert not [table for table, _ in asked if table == "decisions"]  # nothing has been decided since
     decided(installed.lake, "2025-01-27", Action.HOLD, "no_harm")
-    list(collector.collect())
-    assert [where["chunk"] for table, where in asked if table == "decisions"] == [[CHUNKS[-1], "2025-01-27"]]
     asked.clear()
     list(collector.collect())
-    assert not [where for table, where in asked if table == "decisions"]
+    assert [table for table, _ in asked if table == "decisions"] == ["decisions"] * 2
     collector.close()
 
 

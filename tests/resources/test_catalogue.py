@@ -154,7 +154,7 @@ CASES = [
     pytest.param(line("id: row_id", "id: row_id, probability: p"), ["demo.yaml:3: log", "prediction"], id="probability without prediction"),
     pytest.param(
         line("delay: 1d", "delay: 1 day"),
-        ["demo.yaml:5: outcome.delay: got '1 day'", "expected a number and a unit of h, d, w, mo, q or y"],
+        ["demo.yaml:5: outcome.delay: got '1 day'", "expected a number and a unit of min, h, d, w, mo, q or y"],
         id="bad duration",
     ),
     pytest.param(
@@ -259,7 +259,7 @@ CASES = [
     pytest.param("", ["demo.yaml:1: (whole file): got None; expected a mapping that starts with `model: <name>`"], id="an empty file"),
     pytest.param(
         VALID + "variants: {control: yes}\n",
-        ["demo.yaml:7: variants: got {'control': True}; expected a mapping of variant name to overrides"],
+        ["demo.yaml:7: variants: got {'control': 'yes'}; expected a mapping of variant name to overrides"],
         id="variant is no mapping",
     ),
     pytest.param(VALID + "variants:\n  control:\n    chunk: 2d\n", ["demo.yaml:9: chunk: got '2d'"], id="bad value in a variant"),
@@ -417,3 +417,14 @@ def test_the_committed_table_of_methods_is_fresh():
     from monitoring_assets.measures.registry import methods_table
 
     assert (MODELS.parent / "docs" / "methods.md").read_text(encoding="utf-8") == methods_table()
+
+
+def test_a_clause_may_be_called_on_without_quotes(tmp_path):
+    file = tmp_path / "demo.yaml"
+    text = (
+        "model: demo\ntask: regression\nlog: {csv: log.csv, time: at, id: row_id, timezone: UTC}\nfeatures: {numeric: [x1]}\n"
+        "outcome: {column: y}\nreference: {start: 2024-01-01, end: 2024-03-01}\n"
+    )
+    file.write_text(text + "retrain: {enabled: false, when: {verdict: {on: [concept]}}}\n")
+    found = read_declarations(file)[0].policy.retrain
+    assert (found.enabled, found.when.verdict.on) == (False, ["concept"])

@@ -36,7 +36,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str, duration: relativedelta):
 
 @pytest.mark.parametrize("text", ["", "d", "30", "30 d", "-1d", "1.5d", "1m", "1D", "d30", "30d4h", "30d\n"])
 def test_anything_else_is_no_duration(text: str):
-    with pytest.raises(ValueError, match="expected a number and a unit of h, d, w, mo, q or y, such as 30d or 4y") as caught:
+    with pytest.raises(ValueError, match="expected a number and a unit of min, h, d, w, mo, q or y, such as 30d or 4y") as caught:
         parse_duration(text)
     assert str(caught.value).startswith(f"got {text!r}; ")
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.lake import Lake
+from resources.log_source import read_log
 from resources.outcome_source import read_outcomes
 from resources.outcomes import known_outcomes, record_outcomes, restatable, to_restate
 from resources.source import LogSourceError
@@ -113,6 +114,18 @@ def test_broken_rows_of_an_outcome_source_come_back_with_their_reason(late, tmp_
     assert read_outcomes(late, tmp_path, ids=pd.Series(["c"])).accepted.empty
     early = read_outcomes(late, tmp_path, known_by=datetime(2024, 3, 2, 12, tzinfo=UTC)).accepted
     assert early["y_true"].tolist() == [1.0]
+
+
+def test_only_who_asks_for_outcomes_reads_their_source_and_sees_all_that_is_broken_in_it(late, tmp_path):
+    (tmp_path / "log.csv").write_text("row_id,at,x1,x2\na,2024-03-01 05:00:00,1,2\n", encoding="utf-8")
+    broken = [f"{name},someday,1" for name in "az"]  # nobody predicted z
+    (tmp_path / "outcomes.csv").write_text("\n".join(["row_id,seen,y", "a,2024-03-02 00:00:00,1", *broken, ""]), encoding="utf-8")
+    read = read_log(late, tmp_path, START, END)
+    assert (read.accepted["y_true"].tolist(), len(read.rejected_outcomes)) == ([1.0], 2)
+    (tmp_path / "outcomes.csv").unlink()
+    assert read_log(late, tmp_path, START, END, with_outcomes=False).accepted["prediction_id"].tolist() == ["a"]
+    with pytest.raises(LogSourceError, match=r"outcomes\.csv"):
+        read_log(late, tmp_path, START, END)
 
 
 def test_outcomes_of_several_classes_are_read_as_their_places(declare, tmp_path):

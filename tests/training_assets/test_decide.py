@@ -140,7 +140,7 @@ def test_it_never_fires_more_often_than_the_cooldown_allows_nor_without_harm(ver
     _, fired = fold(own, verdicts)
     days = [int((one.as_of - START) / DAY) for one in fired]
     assert all(later - earlier >= 3 for earlier, later in itertools.pairwise(days))
-    assert len(fired) <= sum(verdict in own.retrain.on for verdict in verdicts)
+    assert len(fired) <= sum(verdict in own.retrain.when.verdict.on for verdict in verdicts)
 
 
 @given(VERDICTS, st.integers(0, 39))

@@ -12,18 +12,23 @@ import synthetic
 from monitoring_assets.definitions import build_defs as monitoring
 from resources import tables
 from resources.catalogue import load_catalogue
+from resources.decision_log import read_ledger
+from resources.overrides import EndedOverrideError, append_override
 from resources.registry import Registry
 from resources.rollout_log import broken_link, events, serving_version
 from resources.settings import Settings
-from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event
-from training_assets.candidate import NoCandidateError, compete
+from resources.vintages import read_vintages
+from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Override, Update
+from training_assets.approval import NothingStagedError, approve
+from training_assets.candidate import SINCE_CHAMPION, NoCandidateError, Predecessor, compete, metrics_of
 from training_assets.decide import Promotion
 from training_assets.definitions import build_defs as training
 from training_assets.gates import pass_gates
 from training_assets.recipes import RECIPES
 from training_assets.rollout import NotAcceptedError, NothingToRollBackError, accepted_candidate, next_reference, promote, roll_back
 from training_assets.scoring import score_rows
-from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, Order, labelled_rows, split
+from training_assets.shadow import compare
+from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, Order, labelled_rows, split, without_contaminated
 
 CHUNK = "2024-02-15"
 
@@ -113,7 +118,7 @@ def test_without_the_fault_nothing_is_launched(tmp_path, instance):
     platform.observe("2024-02-13", "2024-02-14")
     tick = platform.tick()
     assert not tick.run_requests
-    ledger = platform.lake.read("shop", tables.DECISIONS)
+    ledger = read_ledger(platform.policy, platform.lake)
     assert list(ledger["action"]) == [Action.HOLD]
     assert ledger["clause"].iloc[0] == "no_harm"
 
@@ -122,7 +127,7 @@ def test_a_data_fault_is_held_as_an_incident_and_launches_nothing(tmp_path, inst
     platform = Platform(tmp_path, instance, synthetic.make_log(fault="missing"))
     platform.observe("2024-02-13")
     assert not platform.tick().run_requests
-    ledger = platform.lake.read("shop", tables.DECISIONS)
+    ledger = read_ledger(platform.policy, platform.lake)
     assert list(ledger["action"]) == [Action.OPEN_INCIDENT]
     assert list(ledger["incident"]) == ["shop/2024-02-13"]
 
@@ -282,8 +287,8 @@ def test_one_broken_model_does_not_stop_the_others(tmp_path, instance):
     broken.write_text(body)
     both = training(platform.settings, is_paced=False)
     platform.observe("2024-02-13")
-    (platform.settings.home / "lake" / "broken" / "verdicts" / "_delta_log").mkdir(parents=True)
-    (platform.settings.home / "lake" / "broken" / "verdicts" / "_delta_log" / "00000000000000000000.json").write_text("no table")
+    (platform.settings.home / "lake" / "broken" / "verdict_vintages" / "_delta_log").mkdir(parents=True)
+    (platform.settings.home / "lake" / "broken" / "verdict_vintages" / "_delta_log" / "00000000000000000000.json").write_text("no table")
     for model in ("broken", "shop"):
         evaluation = dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey([model, "verdict"]), check_name="no_harm", passed=False, partition="2024-02-13", metadata={}
@@ -293,11 +298,11 @@ def test_one_broken_model_does_not_stop_the_others(tmp_path, instance):
     sensor = next(one for one in both.sensors if one.name == "retrain_trigger")
     context = dg.build_sensor_context(instance=instance, resources={"lake": platform.lake}, definitions=both)
     sensor.evaluate_tick(context)
-    assert list(platform.lake.read("shop", tables.DECISIONS)["action"]) == [Action.OPEN_INCIDENT]
+    assert list(read_ledger(platform.policy, platform.lake)["action"]) == [Action.OPEN_INCIDENT]
 
 
 def test_an_order_whose_run_was_never_launched_is_requested_again(tmp_path, instance):
-    from training_assets.trigger import evaluate
+    from training_assets.ledger import evaluate
 
     platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35))
     platform.observe("2024-02-13")
@@ -305,6 +310,145 @@ def test_an_order_whose_run_was_never_launched_is_requested_again(tmp_path, inst
     platform.observe("2024-02-14")
     keys = [request.run_key for request in platform.tick().run_requests]
     assert keys == ["shop/2024-02-14"] or "shop/2024-02-13" in keys
+
+
+def test_an_override_is_decided_on_at_the_next_tick_and_is_in_the_ledger(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35))
+    config = {"ops": {"shop__order": {"config": {"override": "HOLD", "until": "2100-01-01", "who": "ana", "why": "site visit"}}}}
+    assert platform.training.resolve_job_def("shop__override").execute_in_process(instance=instance, run_config=config).success
+    platform.observe("2024-02-13")
+    tick = platform.tick()
+    assert not tick.run_requests
+    row = read_ledger(platform.policy, platform.lake).iloc[-1]
+    assert (row["action"], row["clause"]) == (Action.HOLD, "manual_override")
+    assert "ana: site visit" in row["inputs"]
+    append_override(platform.lake, platform.policy, Override.RELEASE, datetime(2100, 1, 1, tzinfo=UTC), who="ana", why="done")
+    released = platform.tick(tick.cursor)  # no new check evaluation: the release alone is looked at
+    assert len(released.run_requests) == 1
+    assert not platform.tick(released.cursor).asset_events
+    with pytest.raises(EndedOverrideError, match="expected a moment after"):
+        append_override(platform.lake, platform.policy, Override.HOLD, datetime(2020, 1, 1, tzinfo=UTC), who="ana", why="too late")
+
+
+def test_one_evaluation_is_one_row_and_the_page_shows_it(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log())
+    platform.observe("2024-02-13")
+    first = platform.tick()
+    platform.tick(None)  # a lost cursor asks again: nothing is new, nothing is written
+    assert len(read_ledger(platform.policy, platform.lake)) == 1
+    platform.observe("2024-02-14")
+    platform.tick(first.cursor)
+    rows = read_ledger(platform.policy, platform.lake)
+    assert list(rows["evaluation"]) == list(range(len(rows)))
+    assert list(rows["vintages_seen"]) == sorted(rows["vintages_seen"])
+    (made,) = first.asset_events
+    assert made.metadata["timeline"].value.startswith("![decisions over time](data:image/svg+xml;base64,")
+    assert "harmful_verdict 0 / 0.5" in made.metadata["ledger"].value
+    assert made.metadata["harmful_verdict"].value == 0.0
+
+
+def test_a_chunk_judged_again_to_the_same_end_is_no_news(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log())
+    platform.observe("2024-02-13")
+    before = read_vintages(platform.lake, platform.policy)
+    platform.run(platform.monitoring, "shop__realize", "2024-02-13")
+    assert read_vintages(platform.lake, platform.policy) == before
+    assert [one.is_realized for one in before] == [False, True]
+    assert before[-1].n_rows > 0
+    lines = platform.lake.read("shop", tables.MEASUREMENTS, {"chunk": "2024-02-13"})
+    for one in before[-1].measured:
+        own = lines[
+            (lines["kind"] == one.kind) & (lines["method"] == one.method) & (lines["subject"] == one.subject) & (lines["segment"] == "all")
+        ]
+        assert one.value == own["value"].iloc[0]
+
+
+@pytest.mark.slow
+def test_a_small_gain_waits_for_a_person_and_a_large_one_does_not(tmp_path, instance):
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="concept", fault_day=35), rollout={"promote_gain": 5.0})
+    platform.backfill("2024-01-31", "2024-02-14")
+    tick = platform.tick()
+    assert platform.retrain(tick.run_requests[0]).success
+    assert list(events(platform.lake, platform.policy)["event"]) == [Event.STAGED]
+    assert serving_version(platform.lake, platform.policy) is None
+    assert platform.registry.aliased_version("shop", Alias.CHALLENGER) == "1"
+    shadow = platform.lake.read("shop", tables.shadow_scores(platform.policy))
+    assert set(shadow["chunk"]) == {"2024-02-14"}
+    assert shadow["challenger_y_pred_proba"].between(0, 1).all()
+    served = platform.lake.read("shop", tables.prediction_log(platform.policy), {"chunk": "2024-02-14"})
+    assert set(shadow["prediction_id"]) == set(served["prediction_id"])
+    config = {"ops": {"shop__promote_staged": {"config": {"who": "ana", "why": "looked at the calibration"}}}}
+    assert (
+        platform.training.resolve_job_def("shop__approve")
+        .execute_in_process(instance=instance, run_config=config, resources={"lake": platform.lake, "registry": platform.registry})
+        .success
+    )
+    log = events(platform.lake, platform.policy)
+    assert list(log["event"]) == [Event.STAGED, Event.PROMOTED]
+    assert log["approved_by"].iloc[1] == "ana"
+    assert "looked at the calibration" in log["reason"].iloc[1]
+    assert broken_link(log) is None
+    with pytest.raises(NothingStagedError, match="no challenger that waits"):
+        approve(platform.policy, platform.lake, platform.registry, who="ana", why="again")
+
+
+def sides(policy, champion, challenger, truth=None):
+    frame = pd.DataFrame({"champion_y_pred_proba": champion, "challenger_y_pred_proba": challenger})
+    for side in ("champion", "challenger"):
+        frame[f"{side}_y_pred"] = (frame[f"{side}_y_pred_proba"] >= 0.5).astype(float).where(frame[f"{side}_y_pred_proba"].notna())
+    return frame.assign(y_true=np.nan if truth is None else truth)
+
+
+def test_a_challenger_that_cannot_answer_live_rows_is_stopped_in_the_shadow(tmp_path):
+    policy = load_catalogue(synthetic.declare(tmp_path, synthetic.make_log()))[0].policy
+    champion = np.linspace(0.01, 0.99, 100)
+    good = compare(policy, sides(policy, champion, np.roll(champion, 3), (champion > 0.5).astype(float)))
+    assert good.is_sound
+    assert good.n_labelled == 100
+    assert good.metrics["champion"]["roc_auc"] == 1.0
+    assert 0 < good.disagreement < 0.1
+    assert not compare(policy, sides(policy, champion, np.full(100, 0.7))).is_sound  # one word for everything
+    holes = champion.copy()
+    holes[5] = np.nan
+    silent = compare(policy, sides(policy, champion, holes))
+    assert (silent.is_sound, silent.unanswered) == (False, 1)
+    assert compare(policy, sides(policy, champion[:0], champion[:0])).is_sound  # day zero: nothing was served
+
+
+def test_quarantined_rows_and_broken_chunks_are_set_aside_until_the_quarantine_expires(tmp_path):
+    window = {"start": "2024-01-05", "end": "2024-01-08", "who": "ana", "why": "bus down", "expires": "2024-03-01"}
+    models = synthetic.declare(tmp_path, synthetic.make_log(), retrain={"quarantine": [window]})
+    policy = load_catalogue(models)[0].policy
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
+    kept = without_contaminated(policy, rows, ["2024-01-20"], datetime(2024, 2, 15, tzinfo=UTC))
+    days = set(kept.rows["time"].dt.strftime("%Y-%m-%d"))
+    assert not days & {"2024-01-05", "2024-01-06", "2024-01-07", "2024-01-20"}
+    assert {"2024-01-04", "2024-01-08", "2024-01-19", "2024-01-21"} <= days
+    assert sum(kept.set_aside.values()) == len(rows) - len(kept.rows)
+    assert any("ana: bus down" in reason for reason in kept.set_aside)
+    later = without_contaminated(policy, rows, [], datetime(2024, 3, 2, tzinfo=UTC))
+    assert len(later.rows) == len(rows)
+    assert not later.set_aside
+
+
+def test_an_incremental_candidate_goes_on_from_the_champion_on_rows_it_has_not_seen(tmp_path):
+    models = synthetic.declare(tmp_path, synthetic.make_log(fault="concept", fault_day=25))
+    policy = load_catalogue(models)[0].policy
+    rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
+    learned, fresh, held_out = rows[rows["time"] < "2024-01-26"], rows[rows["time"] >= "2024-01-26"].iloc[:-300], rows.tail(300)
+    champion = RECIPES["lightgbm"].fit(policy, learned)
+    trees, text = champion.num_trees(), champion.model_to_string()
+    predecessor = Predecessor(champion, learned["time"].max())
+    train = rows.iloc[:-300]
+    (only,) = compete(policy, train, held_out, None, Update.INCREMENTAL, predecessor)
+    assert (only.window, len(only.rows)) == (SINCE_CHAMPION, len(fresh))
+    assert only.model.num_trees() > trees
+    assert champion.model_to_string() == text  # the champion itself is not touched
+    before = metrics_of(policy, held_out["y_true"], RECIPES["lightgbm"].predict(policy, champion, held_out))
+    assert only.metrics["roc_auc"] > before["roc_auc"] + 0.05
+    windows = {one.window for one in compete(policy, train, held_out, None, Update.COMPETE, predecessor)}
+    assert {SINCE_CHAMPION, "all"} <= windows
+    assert {one.window for one in compete(policy, train, held_out, None, Update.INCREMENTAL, None)} == windows - {SINCE_CHAMPION}
 
 
 def test_a_log_that_names_its_own_versions_is_acted_on(tmp_path, instance):

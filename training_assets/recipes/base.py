@@ -20,6 +20,9 @@ class Recipe(Protocol):
     def fit(self, policy: MonitoredModel, rows: "pd.DataFrame") -> Any:
         """Fit on ``(n_rows, features + y_true)``."""
 
+    def update(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> Any:
+        """Go on from ``model`` with rows it has not learned from; ``model`` itself does not change."""
+
     def predict(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> "pd.DataFrame":
         """Predict ``(n_rows, ...)``: columns ``policy.predictions``, on the index of ``rows``."""
 

@@ -20,6 +20,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "lambda_l2": 1.0,
     "num_iterations": 150,
 }
+#: Rounds that an update adds to the champion's trees.
+_UPDATE_ROUNDS = 50
 _OBJECTIVES = {Task.BINARY_CLASSIFICATION: "binary", Task.MULTICLASS_CLASSIFICATION: "multiclass", Task.REGRESSION: "regression"}
 _DECISION_THRESHOLD = 0.5
 
@@ -51,6 +53,20 @@ class LightGBM:
         rounds = int(parameters.pop("num_iterations"))
         data = lightgbm.Dataset(_inputs(policy, rows), rows["y_true"], free_raw_data=True)
         return lightgbm.train(parameters, data, num_boost_round=rounds)
+
+    def update(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> Any:
+        """Add trees to a copy of ``model``, fitted on ``(n_rows, features + y_true)``; its categories stay, others count as missing."""
+        settle()
+        import lightgbm
+        import pandas as pd
+
+        parameters = dict(self.parameters(policy))
+        parameters.pop("num_iterations")
+        inputs = _inputs(policy, rows)
+        for name, categories in zip(policy.features.categorical, model.pandas_categorical or [], strict=True):
+            inputs[name] = pd.Categorical(rows[name], categories=categories)
+        data = lightgbm.Dataset(inputs, rows["y_true"], free_raw_data=True)
+        return lightgbm.train(parameters, data, num_boost_round=_UPDATE_ROUNDS, init_model=model)
 
     def predict(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> "pd.DataFrame":
         """Predict on the index of ``rows``; probabilities in [0, 1] for classifiers."""

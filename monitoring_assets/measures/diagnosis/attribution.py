@@ -7,6 +7,7 @@ fidelity says how far its explanation is the model's. A fitted state is plain da
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures.limits import Null, adjusted, block_sizes, block_starts, fit_null
@@ -60,6 +61,13 @@ class Attribution:
     nulls: tuple[Null, ...] = ()
     total: Null | None = None
     refusal: str = ""
+
+    @cached_property
+    def boosters(self) -> list[Any]:
+        """The surrogates, read from their text once for all chunks."""
+        import lightgbm
+
+        return [lightgbm.Booster(model_str=text) for text in self.models]
 
     def as_plain(self) -> dict[str, Any]:
         """Plain data that JSON holds."""
@@ -145,10 +153,8 @@ def measure_attribution(
     if reason:
         subjects = [*((SHARE, name) for name in names), (TOTAL, ALL_FEATURES)]
         return lines_of([{**common, "method": method, "subject": subject, "value": NAN} for method, subject in subjects])
-    import lightgbm
-
     kept = rows.iloc[_evenly(len(rows), MOST_ROWS)]
-    shares = _shares([lightgbm.Booster(model_str=text) for text in state.models], _inputs(policy, state.levels, kept))
+    shares = _shares(state.boosters, _inputs(policy, state.levels, kept))
     numbers = [(SHARE, name, float(share), float(share - usual)) for name, share, usual in zip(names, shares, state.shares, strict=True)]
     distance = _total_variation(shares, np.array(state.shares))
     lines = [_line(*number, null, len(kept), rate) for number, null in zip(numbers, state.nulls, strict=True)]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from monitoring_assets.measures.diagnosis.coding import coded_features
 from monitoring_assets.measures.limits import design_effect
 from monitoring_assets.measures.number import NAN
 from resources.vocabulary import Task
@@ -179,9 +180,8 @@ class _Sides:
 
         before = before.iloc[np.linspace(0, len(before) - 1, min(len(before), _MOST_REFERENCE)).astype("int64")]
         both = pd.concat([before, now], ignore_index=True)
-        numbers = both[policy.features.numeric].to_numpy(dtype="float64", na_value=np.nan)
-        codes = [pd.factorize(both[name].astype(str), sort=True)[0].astype("float64") for name in policy.features.categorical]
-        inputs, outcomes = np.column_stack([numbers, *codes]), both["y_true"].to_numpy(dtype="float64")
+        with_missing = both.astype(dict.fromkeys(policy.features.categorical, str))  # a missing value is a category: it may tell something
+        inputs, outcomes = coded_features(policy.features, with_missing), both["y_true"].to_numpy(dtype="float64")
         part = np.r_[np.arange(len(before)) * _PARTS // len(before) % 2, np.full(len(now), 2)]
         masks = [part == side for side in range(3)]
         own = (tuple(values[mask] for mask in masks) for values in (inputs, outcomes))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.number import NAN
-from monitoring_assets.measures.paired import BUSINESS_VALUE, CELLS, Values, score
+from monitoring_assets.measures.paired import Values, score
 from monitoring_assets.measures.probabilities import probability_columns, probability_of
 from monitoring_assets.measures.registry import METRICS, sign_of
 from resources.vocabulary import Task
@@ -69,7 +69,6 @@ def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_
     Source: Hahn & Meeker (1991) for the interval of one further block; Phipson & Smyth (2010), Permutation p-values
     should never be zero, for the count.
     """
-    import numpy as np
 
     if (task, metric) not in METRICS or n_rows < 1:
         known = ", ".join(name for own, name in METRICS if own is task)
@@ -80,13 +79,21 @@ def placebo(reference: "pd.DataFrame", task: Task, metric: str, value: float, n_
     if separate < 2 or math.isnan(value):
         reason = f"got a value of {value:g} on {n_rows} rows and {len(known_rows)} reference rows"
         return Placebo(NAN, NAN, NAN, 0, separate, reason=f"{reason}; expected a number and at least {2 * n_rows} reference rows")
-    last = len(known_rows) - n_rows
+    return compared(block_values(known_rows, metric, n_rows, values), value, sign_of(task, metric), separate)
+
+
+def block_values(rows: "pd.DataFrame", metric: str, n_rows: int, values: Values | None = None) -> "np.ndarray":
+    """The metric on evenly spread blocks of ``n_rows`` rows in a row, where it is finite; ``rows`` holds at least as many, all known."""
+    import numpy as np
+
+    last = len(rows) - n_rows
     starts = np.unique(np.linspace(0, last, min(MOST_BLOCKS, last + 1)).astype("int64"))
-    found = np.array([metric_value(known_rows.iloc[start : start + n_rows], metric, values) for start in starts])
-    return _compared(found[np.isfinite(found)], value, sign_of(task, metric), separate)
+    found = np.array([metric_value(rows.iloc[start : start + n_rows], metric, values) for start in starts])
+    return found[np.isfinite(found)]
 
 
-def _compared(values: "np.ndarray", value: float, sign: int, separate: int) -> Placebo:
+def compared(values: "np.ndarray", value: float, sign: int, separate: int) -> Placebo:
+    """Place a chunk's ``value`` among those of the reference's blocks, ``separate`` of which fit beside each other."""
     from scipy.stats import t
 
     if len(values) < 2:
@@ -105,27 +112,9 @@ def metric_value(rows: "pd.DataFrame", metric: str, values: Values | None = None
     NaN where it is undefined: one class only, nothing predicted or true where the metric divides by it, an outcome of 0
     for ``mape``.
     """
-    import numpy as np
-    from sklearn import metrics as sk
-
     truth, predicted = (rows[name].to_numpy(dtype="float64") for name in ("y_true", "y_pred"))
-    probability = probability_of(rows)
-    if probability is not None and probability.ndim == 2:
-        return score(Task.MULTICLASS_CLASSIFICATION, metric, truth, predicted, probability)
-    if metric in (*CELLS, BUSINESS_VALUE):
-        return score(Task.BINARY_CLASSIFICATION, metric, truth, predicted, probability, values)
-    if metric in ("roc_auc", "average_precision"):
-        scores = rows["y_pred_proba"].to_numpy(dtype="float64")
-        rank = {"roc_auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}[metric]
-        return float(rank(truth, scores)) if 0 < truth.sum() < len(truth) else NAN
-    if metric in ("precision", "recall", "f1", "specificity"):
-        name = "recall" if metric == "specificity" else metric
-        share = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}[name]
-        return float(share(truth, predicted, pos_label=0 if metric == "specificity" else 1, zero_division=np.nan))
     if metric == "mape" and (truth == 0).any():
         return NAN
-    plain = {
-        "accuracy": sk.accuracy_score, "mae": sk.mean_absolute_error, "mse": sk.mean_squared_error,
-        "rmse": sk.root_mean_squared_error, "mape": sk.mean_absolute_percentage_error,
-    }  # fmt: skip
-    return float(plain[metric](truth, predicted))
+    probability = probability_of(rows)
+    task = Task.MULTICLASS_CLASSIFICATION if probability is not None and probability.ndim == 2 else Task.BINARY_CLASSIFICATION
+    return score(task, metric, truth, predicted, probability, values, zero_division=NAN)  # metrics of numbers do not ask for the task

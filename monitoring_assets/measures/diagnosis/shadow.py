@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from monitoring_assets.measures.diagnosis.coding import coded_features
 from monitoring_assets.measures.limits import design_effect
 from monitoring_assets.measures.number import NAN
 from monitoring_assets.measures.probabilities import probability_columns, probability_of
@@ -139,14 +140,12 @@ class _Sides:
         import pandas as pd
 
         both = pd.concat([before, now], ignore_index=True)
-        numbers = both[policy.features.numeric].to_numpy(dtype="float64", na_value=np.nan)
-        codes = [pd.factorize(both[name], sort=True)[0].astype("float64") for name in policy.features.categorical]
         scores, outcomes = _scored(policy, both)
         is_binary = policy.task is not Task.REGRESSION
         if is_binary:
             clipped = np.clip(scores, 0.005, 0.995)
             scores = np.log(clipped / (1 - clipped))
-        inputs = np.column_stack([numbers, *codes, scores])
+        inputs = np.column_stack([coded_features(policy.features, both), scores])
         return cls(is_binary, inputs, scores, outcomes, len(before))
 
     def losses(self, scores: "np.ndarray", places: "np.ndarray") -> "np.ndarray":

@@ -1,0 +1,1 @@
+"""The parts of ``triage.py``: worlds, faults, judging, the page."""

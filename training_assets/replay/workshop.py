@@ -1,0 +1,173 @@
+"""Models of a replay: those that served, and those a policy would have trained, with the platform's own functions.
+
+Belongs here: predictions by model and chunk, training at a replayed moment. Does not: when to train (``path.py``), evidence.
+Reads: the log source through ``Past``; reference rows and versions through what the caller gives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from monitoring_assets.measures.paired import score
+from monitoring_assets.measures.probabilities import probability_of
+from resources.policy import MonitoredModel
+from resources.vocabulary import Verdict
+from training_assets.candidate import NoCandidateError, compete
+from training_assets.decide import Decision, Promotion
+from training_assets.gates import pass_gates
+from training_assets.recipes import RECIPES
+from training_assets.replay.past import Past
+from training_assets.rollout import next_reference
+from training_assets.training_set import HOLDOUT, TRAIN, NothingToLearnError, chunks_around, date_harm, split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A model that serves in a replay.
+
+    Attributes:
+        version: as in the record, or ``replayed-1`` and so on.
+        promotion: what ``decide`` may know of it.
+        model: what the recipe fitted; ``None`` where the log's own predictions are meant.
+        reference: rows it was accepted on, with its predictions and ``is_held_out``.
+        before: the model before, whose limits it keeps where its reference is short.
+    """
+
+    version: str
+    promotion: Promotion
+    model: Any = None
+    reference: "pd.DataFrame | None" = None
+    before: "Serving | None" = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of an order: the model promoted, or why there is none."""
+
+    serving: Serving | None
+    reason: str
+
+
+@dataclass
+class Workshop:
+    """Trains and scores; the same order given by two policies is carried out once.
+
+    Attributes:
+        policy: the model's declaration.
+        past: its log.
+        load: gives the recorded version of that name, or ``None`` where predictions of the log are meant.
+        reference_of: gives the recorded reference rows of a version.
+    """
+
+    policy: MonitoredModel
+    past: Past
+    load: Callable[[str], Any] = lambda _: None
+    reference_of: "Callable[[str], pd.DataFrame | None]" = lambda _: None
+    _attempts: dict[tuple[Any, ...], Attempt] = field(default_factory=dict)
+    _recorded: dict[str, Serving] = field(default_factory=dict)
+    _scored: "dict[tuple[str, str], pd.DataFrame]" = field(default_factory=dict)
+    _values: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def recorded(self, promotion: Promotion, before: Serving | None = None) -> Serving:
+        """A version of the record."""
+        version = promotion.version
+        if version not in self._recorded:
+            model, reference = self.load(version), self.reference_of(version)
+            self._recorded[version] = Serving(version, promotion, model, reference, before)
+        return self._recorded[version]
+
+    def predictions(self, serving: Serving, rows: "pd.DataFrame") -> "pd.DataFrame":
+        """``policy.predictions`` of a model on some rows, on their index."""
+        if serving.model is None:
+            return rows[self.policy.predictions]
+        return RECIPES[self.policy.retrain.recipe].predict(self.policy, serving.model, rows)
+
+    def scored(self, serving: Serving, chunk: str) -> "pd.DataFrame":
+        """Predictions of a model on a chunk it would have served, on the index of its rows."""
+        if (serving.version, chunk) not in self._scored:
+            self._scored[serving.version, chunk] = self.predictions(serving, self.past.chunk(chunk))
+        return self._scored[serving.version, chunk]
+
+    def value(self, serving: Serving, chunk: str) -> float:
+        """The deciding metric of a model on a chunk, on all outcomes there are; NaN where it is undefined."""
+        if (serving.version, chunk) not in self._values:
+            rows = self.past.chunk(chunk)
+            known = rows["y_true"].notna().to_numpy()
+            own = self.scored(serving, chunk)[known]
+            self._values[serving.version, chunk] = metric_of(self.policy, self.policy.metrics[0], rows["y_true"][known], own)
+        return self._values[serving.version, chunk]
+
+    def train(self, policy: MonitoredModel, decision: Decision, as_of: datetime, champion: Serving | None) -> Attempt:
+        """Carry out an order at a replayed moment: date the onset, cut, compete, pass the gates, as a live run does.
+
+        Args:
+            policy: declares windows, recipe and gates.
+            decision: the order.
+            as_of: when it was given; nothing known later is used.
+            champion: what serves then.
+        """
+        onset = self._onset(policy, decision, as_of, champion)
+        order = (_training_of(policy), as_of, onset, champion.version if champion else None, Verdict.COVARIATE_HARMFUL in decision.causes)
+        if order not in self._attempts:
+            self._attempts[order] = self._attempt(policy, decision, as_of, champion, onset)
+        return self._attempts[order]
+
+    def _attempt(
+        self, policy: MonitoredModel, decision: Decision, as_of: datetime, champion: Serving | None, onset: datetime | None
+    ) -> Attempt:
+        try:
+            rows = self.past.labelled(policy, as_of)
+            cut = split(policy, rows, onset, champion.promotion if champion else None).rows
+            train, held_out = (cut[cut["part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT))
+            if len(held_out) < policy.gates.minimum_rows:
+                return Attempt(None, f"rejected: {len(held_out)} held-out rows; expected at least {policy.gates.minimum_rows}")
+            best = compete(policy, train, held_out, onset)[0]
+        except (NothingToLearnError, NoCandidateError) as error:
+            return Attempt(None, f"failed: {error}")
+        judged = pass_gates(policy, held_out["y_true"], best.predictions, self.predictions(champion, held_out) if champion else None)
+        if not judged.is_accepted:
+            return Attempt(None, f"rejected: {judged.reason}")
+        is_concept = len(decision.causes) > 0 and Verdict.COVARIATE_HARMFUL not in decision.causes
+        reference = next_reference(policy, held_out.assign(**best.predictions), best.rows, None if is_concept else onset)
+        learned_until = best.rows["time"].max().to_pydatetime()
+        version = f"replayed-{1 + sum(one.serving is not None for one in self._attempts.values())}"
+        serving = Serving(version, Promotion(version, learned_until, onset), best.model, reference, champion)
+        return Attempt(serving, f"promoted: window {best.window}, {judged.reason}")
+
+    def _onset(self, policy: MonitoredModel, decision: Decision, as_of: datetime, champion: Serving | None) -> datetime | None:
+        import pandas as pd
+
+        if champion is None or decision.onset is not None or decision.first_harm is None:
+            return None if champion is None else decision.onset
+        chunks = [chunk for chunk in chunks_around(policy, decision.first_harm, as_of) if chunk in set(self.past.chunks())]
+        parts = [self.past.chunk(chunk, as_of) for chunk in chunks]
+        if not parts:
+            return policy.cadence.start(decision.first_harm)
+        is_covariate = Verdict.COVARIATE_HARMFUL in decision.causes and len(policy.features.numeric) > 0
+        if is_covariate and champion.reference is not None:
+            return date_harm(policy, decision.first_harm, pd.concat(parts), champion.reference)
+        served = [rows.assign(**self.scored(champion, chunk)) for rows, chunk in zip(parts, chunks, strict=True)]
+        return date_harm(policy, decision.first_harm, pd.concat(served).dropna(subset=["y_true"]), None)
+
+
+def metric_of(policy: MonitoredModel, metric: str, y_true: "pd.Series", predictions: "pd.DataFrame") -> float:
+    """A metric on ``(n_rows,)`` outcomes and predictions; NaN without a row."""
+    if not len(y_true):
+        return float("nan")
+    values = policy.performance.business_value
+    return score(policy.task, metric, y_true.to_numpy(), predictions["y_pred"].to_numpy(), probability_of(predictions), values)
+
+
+def _training_of(policy: MonitoredModel) -> str:
+    """Everything of a declaration that makes one training unlike another."""
+    retrain = policy.retrain.model_dump_json(include={"recipe", "parameters", "seed", "history_start", "windows", "quarantine", "update"})
+    return retrain + policy.gates.model_dump_json()
+
+
+def is_trained_alike(policy: MonitoredModel, other: MonitoredModel) -> bool:
+    """Whether an order of either declaration would train the same model."""
+    return _training_of(policy) == _training_of(other)
