@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from monitoring_assets.measures.calibrated import Calibrated, Judged, calibrate
 from monitoring_assets.measures.forecast.accuracy import measure_accuracy, row_terms
 from monitoring_assets.measures.forecast.names import REALIZED, ForecastKind
 from monitoring_assets.measures.limits import block_sizes, block_starts
 from monitoring_assets.measures.lines import lines_of
 from monitoring_assets.measures.number import Number
-from monitoring_assets.measures.uncertainty import Calibrated, Judged, calibrate
 
 if TYPE_CHECKING:
     import pandas as pd
