@@ -1,7 +1,8 @@
 """Rebuild the sample logs from the published measurements named in README.md.
 
-Usage: python models/samples/prepare.py RAW_FOLDER, where RAW_FOLDER holds ``weather_station.parquet`` (one row a day)
-and ``glucose_sensor.parquet`` (one row every five minutes) as described in README.md.
+Usage: python models/samples/prepare.py RAW_FOLDER, where RAW_FOLDER holds ``weather_station.parquet`` (one row a day),
+``glucose_sensor.parquet`` (one row every five minutes) and ``electricity_demand.parquet`` (one row every half hour) as described in
+README.md.
 """
 
 import sys
@@ -37,10 +38,16 @@ def glucose_sensor(raw: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"glucose_sensor": log}
 
 
+def electricity_demand(raw: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The load as published, in the order of time."""
+    return {"electricity_demand": raw.sort_values("timestamp", ignore_index=True)[["timestamp", "load_mw"]]}
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     frames = weather_station(pd.read_parquet(folder / "weather_station.parquet"))
     frames |= glucose_sensor(pd.read_parquet(folder / "glucose_sensor.parquet"))
+    frames |= electricity_demand(pd.read_parquet(folder / "electricity_demand.parquet"))
     for name, frame in frames.items():
         frame.to_parquet(HERE / f"{name}.parquet", index=False, compression="zstd")
         print(f"{name}: {len(frame)} rows")

@@ -1,0 +1,245 @@
+"""What do forecasters cost and how good are they, beside pmdarima and Prophet, on real demand, and on a thousand series?
+
+Every contender runs in a fresh process with one thread; CPU seconds are those between finished imports and the last number, memory is
+the peak of the process, imports included. The daily series are seeded and simulated: level, drift, a weekly season, and noise that
+depends on yesterday's. The peers are installed into an environment of their own under ``--peers``.
+
+Bounds:
+    electricity   half-hourly demand, last 336 points held out: MAPE <= 1.224 % and MASE <= 0.631 (seasonal naive, 336), and the
+                  share of points inside each interval within its binomial band
+    peers         on the same 100 daily series: auto_arima at least 20 times as fast as pmdarima's, at no worse MASE
+    thousand      1,000 daily series of two years: fitted, forecast, logged and registered on two processes; the same forecasts on Dask
+
+    python benchmarks/forecasts.py
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from common import ONE_THREAD, PROJECT, QUIET, conclude, quiet, table, temporary_folder
+
+_SCRIPTS = Path(__file__).resolve().parent / "forecast_peers"
+_PEERS = ["pmdarima==2.1.1", "prophet==1.5.0", "pandas==2.3.3", "pyarrow"]
+_SEASON, _H = 7, 14
+_MOST_MAPE, _MOST_MASE, _FASTER = 1.224, 0.631, 20.0
+_SAME = 4e-6
+_FRAME = pd.DataFrame
+
+
+def daily_series(count: int, days: int, seed: int = 0) -> _FRAME:
+    """``unique_id, ds, y``: ``count`` series of ``days`` rows."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(days)
+    frames = []
+    for index in range(count):
+        noise = np.zeros(days)
+        shocks = rng.normal(0, 3, days)
+        for day in range(1, days):
+            noise[day] = 0.5 * noise[day - 1] + shocks[day]
+        week = np.tile(rng.normal(0, 8, _SEASON), days // _SEASON + 1)[:days]
+        y = 100 + rng.normal(0, 20) + rng.normal(0, 0.02) * at + week + noise
+        frames.append(pd.DataFrame({"unique_id": f"series_{index:04d}", "ds": pd.date_range("2023-01-01", periods=days), "y": y}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def mase(series: _FRAME, answers: Mapping[str, Sequence[float]], held: _FRAME) -> float:
+    """Mean over the series; scaled by the seasonal naive error of the rows before the forecast."""
+    scores = []
+    for name, own in series.groupby("unique_id", sort=False):
+        y = own["y"].to_numpy()
+        scale = np.abs(y[_SEASON:] - y[:-_SEASON]).mean()
+        scores.append(np.abs(held[held["unique_id"] == name]["y"].to_numpy() - np.array(answers[str(name)])).mean() / scale)
+    return float(np.mean(scores))
+
+
+def install(folder: Path) -> Path:
+    """The peers' interpreter; their environment is made once."""
+    python = (folder / "forecasters" / "bin" / "python").absolute()
+    if not python.exists():
+        print(f"installing {_PEERS[:2]}", flush=True)
+        venv.create(folder / "forecasters", with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *_PEERS], check=True)
+    return python
+
+
+def peers(folder: Path, python: Path | None, count: int, days: int) -> dict[str, Any]:
+    """Time, memory and MASE of every contender on the same series."""
+    every = daily_series(count, days + _H)
+    cut = every.groupby("unique_id").cumcount() >= days
+    series, held = every[~cut], every[cut]
+    series.to_parquet(folder / "series.parquet")
+    ours = {
+        "ours, auto_arima": {"candidates": ["auto_arima"], "is_selecting": False},
+        "ours, shipped choice of four by backtest": {"candidates": ["auto_ets", "auto_arima", "auto_theta", "mstl"], "is_selecting": True},
+        "ours, seasonal naive": {"candidates": ["seasonal_naive"], "is_selecting": False},
+    }
+    runs = {name: (Path(sys.executable), "ours.py", own) for name, own in ours.items()}
+    if python is not None:
+        runs |= {"Prophet": (python, "prophet_default.py", {}), "pmdarima, auto_arima": (python, "pmdarima_auto.py", {})}
+    found = {}
+    for name, (interpreter, script, own) in runs.items():
+        asked = {"series": str(folder / "series.parquet"), "answers": str(folder / "answers.json"), "season": _SEASON, "h": _H, **own}
+        found[name] = _once(interpreter, script, asked, folder)
+        found[name]["mase"] = mase(series, json.loads((folder / "answers.json").read_text(encoding="utf-8")), held)
+        print(f"  {name}: {found[name]['cpu_s']:.1f} CPU s, {found[name]['peak_mb']:.0f} MB, MASE {found[name]['mase']:.4f}", flush=True)
+    base = found["ours, auto_arima"]
+    for one in found.values():
+        one["ratios_to_our_auto_arima"] = {key: one[key] / base[key] for key in ("cpu_s", "peak_mb", "mase")}
+    return {"n_series": count, "days": days, "h": _H, "runs": found}
+
+
+def _once(python: Path, script: str, asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    told = folder / "task.json"
+    told.write_text(json.dumps(asked), encoding="utf-8")
+    environment = {**os.environ, **QUIET, **ONE_THREAD, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([python, _SCRIPTS / script, told], capture_output=True, text=True, env=environment, check=False)
+    reports = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
+    if done.returncode or not reports:
+        raise RuntimeError(f"{script}: got exit code {done.returncode} and {done.stderr[-2000:]}; expected a report")
+    return json.loads(reports[-1].removeprefix("REPORT "))
+
+
+def electricity() -> dict[str, Any]:
+    """The shipped recipe on the half-hourly sample; the last week is seen by nothing but the score."""
+    from training_assets.recipes.forecast import FORECASTER
+    from training_assets.recipes.forecast.shipped import HALF_HOURLY_DEMAND
+
+    log = pd.read_parquet(PROJECT / "models" / "samples" / "electricity_demand.parquet")
+    frame = pd.DataFrame({"unique_id": "demand", "ds": log["timestamp"], "y": log["load_mw"]})
+    history, held = frame.iloc[:-336], frame.iloc[-336:]["y"].to_numpy()
+    started = time.perf_counter()
+    fitted = FORECASTER.fit(HALF_HOURLY_DEMAND, history)
+    forecast = fitted.forecast()
+    y, mean = history["y"].to_numpy(), forecast["mean"].to_numpy()
+    scale = np.abs(y[336:] - y[:-336]).mean()
+    found = {name: _errors(values, held, scale) for name, values in {"ours": mean, "seasonal naive": y[-336:]}.items()}
+    bands = {}
+    for level in HALF_HOURLY_DEMAND.levels:
+        inside = float(np.mean((held >= forecast[f"lo-{level}"]) & (held <= forecast[f"hi-{level}"])))
+        half = 1.96 * (level / 100 * (1 - level / 100) / len(held)) ** 0.5
+        bands[str(level)] = {
+            "share_inside": inside,
+            "band": [level / 100 - half, level / 100 + half],
+            "is_kept": abs(inside - level / 100) <= half,
+        }
+    scores = dict(zip(fitted.scores["model"], fitted.scores["score"], strict=True))
+    return {
+        **found,
+        "coverage": bands,
+        "chosen": fitted.choices["models"].iloc[0],
+        "backtest_mase": scores,
+        "wall_s": time.perf_counter() - started,
+    }
+
+
+def _errors(values: Any, held: Any, scale: float) -> dict[str, float]:
+    return {"mape_percent": float(np.mean(np.abs(values - held) / held) * 100), "mase": float(np.mean(np.abs(values - held)) / scale)}
+
+
+def thousand(folder: Path, count: int) -> dict[str, Any]:
+    """Fit, forecast, log and register on two processes; then the same on a local Dask cluster."""
+    from training_assets.recipes.forecast import FORECASTER, Backtest, ForecastSpec
+    from training_assets.recipes.forecast.served import log_forecaster, measures
+
+    series = daily_series(count, 730, seed=1)
+    spec = ForecastSpec(
+        freq="D", season_lengths=(7,), h=14, candidates=("auto_ets", "mstl", "lightgbm"), backtest=Backtest(windows=2), n_jobs=2
+    )
+    seconds = {}
+    started = time.perf_counter()
+    fitted = FORECASTER.fit(spec, series)
+    seconds["fit"], started = time.perf_counter() - started, time.perf_counter()
+    forecast = fitted.forecast()
+    seconds["forecast"], started = time.perf_counter() - started, time.perf_counter()
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("forecast", artifact_location=str(folder / "artifacts")))
+    seconds["make the registry"], started = time.perf_counter() - started, time.perf_counter()
+    with mlflow.start_run():
+        mlflow.log_metrics(dict(measures(fitted)))
+        uri = log_forecaster(fitted)
+    seconds["log"], started = time.perf_counter() - started, time.perf_counter()
+    version = mlflow.register_model(uri, "thousand").version
+    seconds["register"], started = time.perf_counter() - started, time.perf_counter()
+    loaded = mlflow.pyfunc.load_model(f"models:/thousand/{version}").predict(pd.DataFrame({"none": [0]}))
+    seconds["load and forecast"], started = time.perf_counter() - started, time.perf_counter()
+    spread = FORECASTER.fit(spec.model_copy(update={"engine": "dask"}), series)
+    seconds["fit on Dask"] = time.perf_counter() - started
+    numbers = [column for column in forecast if column == "mean" or column[:3] in ("lo-", "hi-")]
+    local = spread.__class__(**{**vars(spread), "spec": spec}).forecast()
+    return {
+        "n_series": count,
+        "seconds": seconds,
+        "chosen": fitted.choices["models"].value_counts().to_dict(),
+        "largest_difference_loaded": float(np.abs(loaded[numbers] - forecast[numbers]).to_numpy().max()),
+        "largest_difference_dask": float(np.abs(local[numbers] - forecast[numbers]).to_numpy().max()),
+        "mase": float(fitted.choices["score"].mean()),
+        "baseline_mase": float(fitted.choices["baseline_score"].mean()),
+    }
+
+
+def judged(found: Mapping[str, Any]) -> list[list[object]]:
+    """Lines of the table: question, figure, bound, whether it is kept."""
+    lines: list[list[object]] = []
+    if "electricity" in found:
+        own = found["electricity"]
+        lines.append(["demand, MAPE %", own["ours"]["mape_percent"], f"<= {_MOST_MAPE}", own["ours"]["mape_percent"] <= _MOST_MAPE])
+        lines.append(["demand, MASE", own["ours"]["mase"], f"<= {_MOST_MASE}", own["ours"]["mase"] <= _MOST_MASE])
+        for level, band in own["coverage"].items():
+            lines.append(
+                [f"demand, inside {level} %", band["share_inside"], f"{band['band'][0]:.3f} to {band['band'][1]:.3f}", band["is_kept"]]
+            )
+    if "pmdarima, auto_arima" in found.get("peers", {}).get("runs", {}):
+        ratios = found["peers"]["runs"]["pmdarima, auto_arima"]["ratios_to_our_auto_arima"]
+        lines.append(["pmdarima's CPU s by ours", ratios["cpu_s"], f">= {_FASTER:g}", ratios["cpu_s"] >= _FASTER])
+        lines.append(["pmdarima's MASE by ours", ratios["mase"], ">= 1", ratios["mase"] >= 1])
+    if "thousand" in found:
+        own = found["thousand"]
+        for where in ("loaded", "dask"):
+            figure = own[f"largest_difference_{where}"]
+            bound = 1e-9 if where == "loaded" else _SAME
+            lines.append([f"thousand, difference {where}", figure, f"<= {bound:g}", figure <= bound])
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print; write the result; 1 when a bound is broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes; writes no result")
+    parser.add_argument("--peers", type=Path, default=PROJECT / ".benchmark_peers", help="folder of the peers' environment")
+    parser.add_argument(
+        "--only", choices=["electricity", "peers", "thousand"], action="append", help="these parts alone; others keep their last result"
+    )
+    options = parser.parse_args(arguments)
+    parts = options.only or ["electricity", "peers", "thousand"]
+    kept = Path(__file__).resolve().parent / "results" / "forecasts.json"
+    earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() and options.only else {}
+    found = {name: earlier[name] for name in ("electricity", "peers", "thousand") if name in earlier}
+    quiet()
+    with temporary_folder() as folder:
+        if "electricity" in parts:
+            found["electricity"] = electricity()
+        if "peers" in parts:
+            found["peers"] = peers(folder, install(options.peers), 4 if options.quick else 100, 182)
+        if "thousand" in parts:
+            found["thousand"] = thousand(folder, 20 if options.quick else 1_000)
+    lines = judged(found)
+    table(["question", "figure", "bound", "kept"], lines)
+    if options.quick:
+        return 0
+    return conclude("forecasts", {"bound": "; ".join(f"{line[0]} {line[2]}" for line in lines), **found}, all(line[3] for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
