@@ -21,7 +21,7 @@ from resources.outcome_source import read_outcomes
 from resources.outcomes import judgeable, restatable, to_restate
 from resources.partitions import chunk_request, consecutive
 from resources.policy import MonitoredModel
-from resources.vocabulary import Stage
+from resources.vocabulary import Stage, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,14 @@ def _new_events(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int) ->
     return [record.partition_key for record in records], max((record.storage_id for record in records), default=after)
 
 
+def ended(policy: MonitoredModel, lake: Lake, chunks: Sequence[str]) -> list[str]:
+    """Those of ``chunks`` that can be monitored: forecasts are issued when their chunk begins, and wait for its end."""
+    if policy.task is not Task.FORECAST:
+        return list(chunks)
+    present = now(policy, lake)
+    return [chunk for chunk in chunks if policy.cadence.end(chunk) <= present]
+
+
 def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[AssetJob], base: Path) -> dg.SensorDefinition:
     """Monitor every scored batch, and realize performance where outcomes have become complete."""
 
@@ -83,7 +91,7 @@ def build_arrivals_sensor(policies: Sequence[MonitoredModel], jobs: Sequence[Ass
             logged, new_logged_id = _new_events(context.instance, key(policy, Stage.PREDICTION_LOG), logged_id)
             try:
                 # the new chunk is judged first: its verdict is what the decision is named after
-                for group in consecutive(policy, [chunk for chunk in scored if chunk]):
+                for group in consecutive(policy, ended(policy, lake, [chunk for chunk in scored if chunk])):
                     requests.append(chunk_request(group, f"{policy.model}/monitor/{new_scored_id}/{group[0]}", job_name(policy, "monitor")))
                 if scored or logged:
                     requests += _outcome_requests(policy, lake, base)
@@ -134,9 +142,12 @@ def build_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
     def monitor_schedule(context: dg.ScheduleEvaluationContext, lake: Lake) -> list[dg.RunRequest] | dg.SkipReason:
         if policy.replay:
             return dg.SkipReason("a replayed log is driven by the replay clock of the training location")
-        if policy.log.is_scored_here:
+        if policy.log.is_scored_here and policy.task is not Task.FORECAST:
             return dg.SkipReason("the champion scores this log first; the sensor log_arrivals follows the scored batch")
         missed = unmonitored_chunks(policy, lake, context.scheduled_execution_time)
+        if policy.task is Task.FORECAST:
+            issued = set(lake.partitions(policy.model, tables.scored_batches(policy), "chunk"))
+            missed = [chunk for chunk in missed if chunk in issued]
         tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
         groups = consecutive(policy, missed)
         return [chunk_request(group, f"{policy.model}/monitor/{group[0]}/{tick}") for group in groups]

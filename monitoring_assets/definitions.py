@@ -8,6 +8,7 @@ import dagster as dg
 from monitoring_assets import (
     diagnosis,
     drift,
+    forecast_performance,
     incidents,
     maintenance,
     performance,
@@ -28,6 +29,7 @@ from resources.notification_rules import load_rules
 from resources.notifiers import Notifier
 from resources.policy import DriftLimit, MonitoredModel
 from resources.settings import Settings
+from resources.vocabulary import Task
 
 
 def _drift_methods(section: str, policy: MonitoredModel) -> dict[FieldPath, str]:
@@ -50,11 +52,12 @@ def check_names(declarations: list[Declaration]) -> None:
             lambda policy: {("performance", "detectors", i): name for i, name in enumerate(policy.performance.detectors)},
             DETECTORS,
         )
-        require_known(
-            [declaration],
-            lambda policy: {("performance", "estimator"): policy.estimator},
-            [name for name, tasks in ESTIMATORS.items() if task in tasks],
-        )
+        if task is not Task.FORECAST:
+            require_known(
+                [declaration],
+                lambda policy: {("performance", "estimator"): policy.estimator},
+                [name for name, tasks in ESTIMATORS.items() if task in tasks],
+            )
 
 
 def _has_p_value(limit: DriftLimit, method: Method) -> bool:
@@ -93,6 +96,8 @@ def _check_drift_limit(declaration: Declaration) -> None:
 def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """All monitoring assets of one model."""
     base = settings.models
+    if policy.task is Task.FORECAST:
+        return _family_of_forecasts(policy, settings)
     return [
         production_log.build_log_source(policy),
         production_log.build_prediction_log(policy, base),
@@ -107,6 +112,25 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         *([self_watch.build_business_kpi(policy, base)] if policy.kpi else []),
         realized_performance.build_realized_performance(policy, base),
         diagnosis.build_diagnosis(policy, base),
+        verdict.build_verdict(policy),
+        report.build_report(policy, settings),
+    ]
+
+
+def _family_of_forecasts(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """All monitoring assets of one forecaster."""
+    base = settings.models
+    return [
+        production_log.build_log_source(policy),
+        production_log.build_prediction_log(policy, base),
+        production_log.build_outcomes(policy, base),
+        reference.build_reference_window(policy, base),
+        reference.build_reference_profile(policy, base),
+        validation.build_production_window(policy),
+        validation.build_data_quality(policy, base),
+        drift.build_drift_report(policy, base),
+        *([self_watch.build_business_kpi(policy, base)] if policy.kpi else []),
+        forecast_performance.build_forecast_performance(policy, base),
         verdict.build_verdict(policy),
         report.build_report(policy, settings),
     ]

@@ -4,7 +4,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from resources.names import asset_job
 from resources.policy import MonitoredModel
-from resources.vocabulary import TAG_LANE, Stage
+from resources.vocabulary import TAG_LANE, Stage, Task
 
 AssetJob = UnresolvedAssetJobDefinition
 
@@ -16,14 +16,28 @@ _OUTCOMES = (Stage.OUTCOMES, Stage.REALIZED_PERFORMANCE, Stage.DIAGNOSIS, Stage.
 _REFERENCE = (Stage.REFERENCE_WINDOW, Stage.REFERENCE_PROFILE)
 
 
+#: Stages a forecaster has no use for: its outcomes arrive with the next chunk, and its errors speak for themselves.
+NOT_OF_FORECASTS = (Stage.ESTIMATED_PERFORMANCE, Stage.MODEL_UNCERTAINTY, Stage.DIAGNOSIS)
+
+
+def has_stage(policy: MonitoredModel, stage: Stage) -> bool:
+    """Whether a model has a stage."""
+    if stage is Stage.BUSINESS_KPI:
+        return bool(policy.kpi)
+    return policy.task is not Task.FORECAST or stage not in NOT_OF_FORECASTS
+
+
 def _job(policy: MonitoredModel, purpose: str, stages: tuple[Stage, ...], description: str) -> AssetJob:
-    stages = tuple(stage for stage in stages if stage is not Stage.BUSINESS_KPI or policy.kpi)
+    stages = tuple(stage for stage in stages if has_stage(policy, stage))
     job: AssetJob = asset_job(policy, purpose, stages, description, {TAG_LANE: policy.model})
     return job
 
 
 def monitor_job(policy: MonitoredModel) -> AssetJob:
     """From the prediction log of a chunk to its verdict, before outcomes."""
+    if policy.task is Task.FORECAST:
+        stages = (*_MONITOR, Stage.REALIZED_PERFORMANCE)
+        return _job(policy, "monitor", stages, "Ingest one chunk, check it, measure the forecasts that have matured, and judge it.")
     return _job(policy, "monitor", _MONITOR, "Ingest one chunk, check, measure and judge it before outcomes arrive.")
 
 

@@ -36,6 +36,7 @@ class Picture:
 DRIFT = Picture(DRIFT_KINDS, "Drift as a share of its limit, worst number per chunk")
 PERFORMANCE = Picture((Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE), "Performance, estimated and realized")
 UNCERTAINTY = Picture((Kind.UNCERTAINTY,), "The model's uncertainty between its limits")
+COVERAGE = Picture((Kind.INTERVAL_COVERAGE,), "Share of outcomes inside their interval, between the limits of the backtest")
 KPIS = Picture((Kind.BUSINESS_KPI,), "Business KPIs between their limits")
 ATTRIBUTIONS = Picture((Kind.ATTRIBUTION_DRIFT,), "What predictions lean on, between its limits")
 
@@ -44,10 +45,41 @@ _COLOURS = {Kind.ESTIMATED_PERFORMANCE: "#7a5cff", Kind.REALIZED_PERFORMANCE: "#
 
 def history(lake: Lake, policy: MonitoredModel, last: str, picture: Picture) -> dg.MetadataValue:
     """The last ``SHOWN`` chunks up to ``last`` as a markdown image that the Dagster UI renders."""
-    image = draw(lake, policy, last, picture)
+    return as_markdown(draw(lake, policy, last, picture), picture.title)
+
+
+def as_markdown(image: bytes | None, title: str) -> dg.MetadataValue:
+    """A PNG as a markdown image that the Dagster UI renders; words where there is none."""
     if image is None:
         return dg.MetadataValue.md("Nothing measured yet.")
-    return dg.MetadataValue.md(f"![{picture.title}](data:image/png;base64,{base64.b64encode(image).decode()})")
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(image).decode()})")
+
+
+def new_axes() -> tuple[Any, Any]:
+    """An empty picture of the size the UI shows, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 3.2), dpi=80)
+    # fixed margins: a layout engine draws everything twice
+    figure.subplots_adjust(left=0.08, right=0.74, top=0.9, bottom=0.13)
+    return figure, figure.add_subplot()
+
+
+def as_png(figure: Any, axes: Any, title: str, *, is_over_time: bool = True) -> bytes:
+    """A finished picture with its title and legend."""
+    if is_over_time:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator = AutoDateLocator()
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def draw(lake: Lake, policy: MonitoredModel, last: str, picture: Picture) -> bytes | None:
@@ -59,16 +91,15 @@ def draw(lake: Lake, policy: MonitoredModel, last: str, picture: Picture) -> byt
 
 
 def _draw(policy: MonitoredModel, rows: "pd.DataFrame", picture: Picture, log: "pd.DataFrame") -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.6, 3.2), dpi=80, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_axes()
     title = picture.title
     if picture is DRIFT:
         rows = rows[rows["is_deciding"]]
         series = rows.groupby(["method", "subject"]).ngroups
         title = f"{rows['method'].iloc[0]} of {rows['subject'].iloc[0]}" if series == 1 else title
         (_draw_one if series == 1 else _draw_drift)(axes, rows)
+    elif picture is COVERAGE:
+        _draw_coverage(axes, rows)
     elif picture is not PERFORMANCE:
         _draw_between_limits(axes, rows)
     else:
@@ -79,13 +110,7 @@ def _draw(policy: MonitoredModel, rows: "pd.DataFrame", picture: Picture, log: "
         mark: Any = known.at
         if first <= known.at <= last:
             axes.axvline(mark, color="#8e44ad", linewidth=1.2, linestyle="-.", label=f"{known.what} ({known.at:%Y-%m-%d})")
-    axes.set_title(f"{policy.model}: {title}", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return as_png(figure, axes, f"{policy.model}: {title}")
 
 
 def _draw_drift(axes: Any, rows: "pd.DataFrame") -> None:
@@ -102,6 +127,16 @@ def _draw_one(axes: Any, rows: "pd.DataFrame") -> None:
     broken = rows[rows["breach"]]
     axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22, label="breach")
     axes.plot(rows["chunk_start"], rows["upper_limit"], color="#c0392b", linestyle="--", linewidth=1, label="limit")
+
+
+def _draw_coverage(axes: Any, rows: "pd.DataFrame") -> None:
+    """Each level's share with the limits that decide, over all rows of a chunk."""
+    own = rows[rows["is_deciding"] & (rows["segment"] == "all")]
+    for colour, (level, part) in zip(("#0b7a75", "#7a5cff", "#e67e22"), own.groupby("subject"), strict=False):
+        axes.plot(part["chunk_start"], part["value"], marker="o", markersize=3, linewidth=1, color=colour, label=str(level))
+        axes.fill_between(part["chunk_start"], part["lower_limit"], part["upper_limit"], color=colour, alpha=0.12, linewidth=0)
+    broken = own[own["breach"]]
+    axes.scatter(broken["chunk_start"], broken["value"], color="#c0392b", zorder=3, s=22)
 
 
 def _draw_between_limits(axes: Any, rows: "pd.DataFrame") -> None:

@@ -61,7 +61,7 @@ def labelled(lake: Lake, policy: MonitoredModel, chunks: list[str], present: dat
     return replace(found, enough=known[is_enough.astype(bool)])
 
 
-def _labelled_shares(policy: MonitoredModel, found: Labelled) -> "pd.DataFrame":
+def labelled_shares(policy: MonitoredModel, found: Labelled) -> "pd.DataFrame":
     """Share of rows with an outcome, one line per chunk that is due: it also says that the chunk was looked at."""
     sizes, judged = found.rows.groupby("chunk").size(), set(found.enough["chunk"])
     return lines_of([
@@ -163,7 +163,7 @@ def build_realized_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         found = labelled(lake, policy, chunks, present)
         long = measure_chunks(lake, policy, base, ["realized"], found.enough)
         sequences = _loss_sequences(lake, policy, base, found.enough) if policy.performance.detectors else long.iloc[:0]
-        shares = _labelled_shares(policy, found)
+        shares = labelled_shares(policy, found)
         versions = served_versions(found.known)
         deserved = self_watch.measured(lake, policy, base, found.enough, UNCERTAINTY, self_watch.uncertainty_lines)
         deserved = deserved[deserved["method"].isin(NEEDS_OUTCOMES)]

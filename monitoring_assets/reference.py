@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from monitoring_assets import drift_profile, reference_pieces
+from monitoring_assets import drift_profile, forecast_reference, reference_pieces
 from monitoring_assets.drift_profile import DriftProfile
 from monitoring_assets.reference_pieces import Piece, fit_pieces
 from resources import tables
@@ -92,6 +92,10 @@ def fit_profile(lake: Lake, policy: MonitoredModel, base: Path, version: str) ->
     drift = drift_profile.fit(
         policy, rows, drift_profile.load(lake, policy, before, stored_before) if stored_before is not None and before else None
     )
+    if policy.forecast is not None:
+        profile = Profile(drift, {}, {}, forecast_reference.fit(lake, policy, version, rows, stored_before))
+        _store(lake, policy, version, profile)
+        return profile
     fitted, own = {}, [name for name in nanny.COMPONENTS if name != "estimated" or policy.estimator in nanny.ESTIMATORS]
     for component in own if held_out["y_true"].nunique() >= policy.fewest_outcomes else ():
         fresh = nanny.fit(component, policy, held_out)

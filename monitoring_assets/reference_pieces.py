@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Names of the pieces; each is a component of ``reference_profiles``.
 SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR = "support", "calibration", "uncertainty", "kpis", "surrogate", "estimator"
-PREDICTIONS = "predictions"
-NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR, PREDICTIONS)
+PREDICTIONS, FORECASTS = "predictions", "forecasts"
+NAMES = (SUPPORT, CALIBRATION, UNCERTAINTY, KPIS, SURROGATE, ESTIMATOR, PREDICTIONS, FORECASTS)
 
 
 @dataclass(frozen=True)

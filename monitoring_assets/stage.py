@@ -66,6 +66,9 @@ PROMISES = {
     Check.ESTIMATE_TRUSTED: "The assumptions of the estimate hold: calibration, overlap with the reference, agreement with outcomes.",
     Check.REALIZED_PERFORMANCE: "Performance, once outcomes have arrived, stays within its limits.",
     Check.LOSS_SEQUENCE: "No streaming detector sees the losses of rows leave their reference level.",
+    Check.FORECAST_ERROR: "Errors and bias of the forecasts served stay within limits learned from the backtest, overall and per declared part.",
+    Check.INTERVAL_COVERAGE: "Prediction intervals hold as many outcomes as in the backtest, within chance.",
+    Check.RESIDUAL_DRIFT: "No detector sees the standardised forecast errors leave the level or scale they had in the backtest.",
     Check.NO_HARM: "The verdict is neither a data fault nor harm to the model; the retraining trigger listens to this check.",
 }
 

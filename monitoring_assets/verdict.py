@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from monitoring_assets import diagnosis, measurements, trust
+from monitoring_assets.jobs import has_stage
 from monitoring_assets.measures.judge import Judgement, judge
 from monitoring_assets.measuring import served_versions
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset, report_checks
@@ -25,6 +26,12 @@ from resources.vocabulary import EXTERNAL, HARMLESS, Check, Stage, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_JUDGED = (
+    Stage.DATA_QUALITY, Stage.DRIFT_REPORT, Stage.ESTIMATED_PERFORMANCE, Stage.MODEL_UNCERTAINTY, Stage.BUSINESS_KPI, Stage.REALIZED_PERFORMANCE,
+    Stage.DIAGNOSIS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,15 +134,7 @@ def build_verdict(policy: MonitoredModel) -> dg.AssetsDefinition:
         policy,
         Stage.VERDICT,
         body,
-        deps=[
-            Stage.DATA_QUALITY,
-            Stage.DRIFT_REPORT,
-            Stage.ESTIMATED_PERFORMANCE,
-            Stage.MODEL_UNCERTAINTY,
-            *([Stage.BUSINESS_KPI] if policy.kpi else []),
-            Stage.REALIZED_PERFORMANCE,
-            Stage.DIAGNOSIS,
-        ],
+        deps=[stage for stage in _JUDGED if has_stage(policy, stage)],
         checks={Check.NO_HARM: False},
         kinds={"deltalake"},
         description="healthy, data_fault, covariate_harmless, covariate_harmful, label_shift, concept or undecided, with evidence, suspects and recovery.",

@@ -144,9 +144,9 @@ def _labelled(policy: MonitoredModel, settings: Settings) -> "pd.DataFrame":
 
 def _auc(policy: MonitoredModel, registry: Registry, version: str, rows: "pd.DataFrame") -> float:
     from monitoring_assets.measures.paired import score
-    from training_assets.recipes import RECIPES
+    from training_assets.recipes import load_version, recipe_of
 
-    predicted = RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), rows)
+    predicted = recipe_of(policy).predict(policy, load_version(policy, registry, version), rows)
     return score(
         policy.task, policy.metrics[0], rows["y_true"].to_numpy(), predicted["y_pred"].to_numpy(), predicted["y_pred_proba"].to_numpy()
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.chunks import as_utc, parse_duration
+from resources.forecast_ledger import ROW_TIME
 from resources.outcome_source import read_outcomes
 from resources.policy import PROBABILITY, MonitoredModel, probability_column
 from resources.source import (
@@ -114,7 +115,7 @@ def read_observed(policy: MonitoredModel, base: Path, start: datetime, end: date
         _require_columns(policy, types)
         moment, observed = (instant_sql(log, name, types[name]) for name in (log.time, outcome.observed_at or log.time))
         frame = connection.sql(
-            f"SELECT {text_sql(log.id)} AS prediction_id, {moment} AS time, {observed} AS observed_at, "
+            f"SELECT {_id_sql(policy, moment)} AS prediction_id, {moment} AS time, {observed} AS observed_at, "
             f"{outcome_sql(outcome.column, outcome.classes)} AS y_true "
             f"FROM source WHERE {moment} >= '{start.isoformat()}' AND {moment} < '{end.isoformat()}'"
         ).df()
@@ -158,8 +159,10 @@ def _due(policy: MonitoredModel, times: "pd.Series") -> "pd.Series":
 
 def _require_columns(policy: MonitoredModel, types: dict[str, str]) -> None:
     log, outcome = policy.log, policy.outcome
-    wanted = [log.time, log.id, *policy.features.all, *policy.segment_columns]
-    wanted += [name for name in (log.written_at, log.prediction, log.probability, *log.probabilities.values(), log.model_version) if name]
+    wanted = [log.time, *policy.features.all, *policy.segment_columns]
+    wanted += [
+        name for name in (log.id, log.written_at, log.prediction, log.probability, *log.probabilities.values(), log.model_version) if name
+    ]
     if not outcome.is_given:
         wanted += [outcome.column, *([outcome.observed_at] if outcome.observed_at else [])]
     require_known("log", wanted, types)
@@ -185,7 +188,7 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
     values = {name: outcome_sql(column, _classes(policy, name)) for name, column in numbers.items()}
     rules = [
         f"WHEN {moment} IS NULL THEN {reason_sql(log.time, 'a timestamp')}",
-        f"WHEN {text_sql(log.id)} IS NULL THEN 'no prediction id in column ' || '{escaped(log.id)}'",
+        *_unnamed(policy),
         *_unreadable(policy, numbers, values),
         *_impossible(policy, numbers, values),
     ]
@@ -195,7 +198,7 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
     observed = None if policy.outcome.is_given else policy.outcome.observed_at
     written = instant_sql(log, log.written_at, types[log.written_at]) if log.written_at else "CAST(NULL AS TIMESTAMPTZ)"
     columns = [
-        f"{text_sql(log.id)} AS prediction_id",
+        f"{_id_sql(policy, moment)} AS prediction_id",
         f"{moment} AS time",
         f"{written} AS written_at",
         *(f"{value} AS {quote(name)}" for name, value in values.items()),
@@ -208,6 +211,21 @@ def _sorting_query(policy: MonitoredModel, moment: str, types: dict[str, str], w
     ]
     ordered = f"SELECT *, row_number() OVER () AS _plumbline_position, _plumbline_rows AS _plumbline_row FROM source AS _plumbline_rows WHERE {window}"
     return f"SELECT {', '.join(columns)} FROM ({ordered}) ORDER BY _plumbline_position"
+
+
+def _id_sql(policy: MonitoredModel, moment: str) -> str:
+    """SQL for what names a row: its column, or series and time of a forecaster's, as ``forecast_ledger.row_ids`` writes them."""
+    if policy.log.id:
+        return text_sql(policy.log.id)
+    series = text_sql(policy.series) if policy.series else f"'{escaped(policy.model)}'"
+    return f"({series} || '@' || strftime({moment} AT TIME ZONE 'UTC', '{ROW_TIME}'))"
+
+
+def _unnamed(policy: MonitoredModel) -> list[str]:
+    """Rules about rows that nothing names."""
+    if policy.log.id:
+        return [f"WHEN {text_sql(policy.log.id)} IS NULL THEN 'no prediction id in column ' || '{escaped(policy.log.id)}'"]
+    return [f"WHEN {text_sql(policy.series)} IS NULL THEN 'no series in column ' || '{escaped(policy.series)}'"] if policy.series else []
 
 
 def _classes(policy: MonitoredModel, name: str) -> list[str]:

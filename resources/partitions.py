@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 
 from resources.policy import MonitoredModel
+from resources.vocabulary import Task
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
@@ -18,6 +19,8 @@ def chunk_partitions(policy: MonitoredModel) -> dg.TimeWindowPartitionsDefinitio
         cron_schedule=cadence.cron,
         fmt=cadence.key_format,
         timezone="UTC",
+        # a forecast is issued when its chunk begins
+        end_offset=1 if policy.task is Task.FORECAST and policy.replay is None else 0,
     )
 
 

@@ -15,10 +15,11 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from resources.chunks import CADENCES, Cadence, parse_duration
 from resources.expression import ExpressionError, parse
+from resources.forecasting import Forecast
 from resources.incident_rules import IncidentRules
 from resources.retraining import Condition, Retrain
 from resources.section import Duration, FieldError, Moment, Section
-from resources.vocabulary import Task
+from resources.vocabulary import OF_NUMBERS, Scope, Task, Update
 
 
 def _check_zone(name: str) -> str:
@@ -34,7 +35,7 @@ def _check_zone(name: str) -> str:
 #: Column names the platform writes itself; a feature of that name would be overwritten.
 RESERVED = frozenset({
     "chunk", "prediction_id", "time", "written_at", "scored_at", "observed_at", "model_version", "role", "reason", "row", "part",
-    "y_true", "y_pred", "y_pred_proba", "is_held_out", "reference_version",
+    "y_true", "y_pred", "y_pred_proba", "is_held_out", "reference_version", "series_scale",
 })  # fmt: skip
 PROBABILITY = "y_pred_proba"
 #: Fewest classes of several: two are a binary outcome.
@@ -93,7 +94,10 @@ class LogSource(Source):
     """Where production rows come from and what their columns mean."""
 
     time: str = Field(description="Column with the moment of the prediction.")
-    id: str = Field(description="Column that names one prediction; a later row with the same value replaces an earlier one.")
+    id: str = Field(
+        "", description="Column that names one prediction; a later row with the same value replaces an earlier one. A forecaster has none: "
+        "series and time name its rows.",
+    )  # fmt: skip
     written_at: str | None = Field(None, description="Column with the moment a row was written; orders duplicates, tells late rows.")
     prediction: str | None = Field(None, description="Column with the served prediction, if the model is served elsewhere.")
     probability: str | None = Field(None, description="Column with the served probability of class 1 (binary classifiers).")
@@ -123,9 +127,7 @@ class Features(Section):
     categorical: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _some_and_distinct(self) -> Self:
-        if not self.all:
-            raise ValueError("got no feature; expected at least one numeric or categorical column")
+    def _distinct(self) -> Self:
         taken = sorted(name for name in set(self.all) if is_reserved(name))
         if taken:
             raise ValueError(f"got {taken}; expected other names: the platform's own columns are called so")
@@ -338,8 +340,42 @@ _METRICS = {
     Task.BINARY_CLASSIFICATION: ["roc_auc", "accuracy"],
     Task.MULTICLASS_CLASSIFICATION: ["roc_auc", "accuracy"],
     Task.REGRESSION: ["mae", "rmse"],
+    Task.FORECAST: ["mase", "mae"],
 }
-_ESTIMATORS = {Task.BINARY_CLASSIFICATION: "cbpe", Task.MULTICLASS_CLASSIFICATION: "cbpe", Task.REGRESSION: "dle"}
+#: Outcomes of forecasts are known a chunk later: there is nothing to estimate.
+NO_ESTIMATOR = "none"
+_ESTIMATORS = {
+    Task.BINARY_CLASSIFICATION: "cbpe",
+    Task.MULTICLASS_CLASSIFICATION: "cbpe",
+    Task.REGRESSION: "dle",
+    Task.FORECAST: NO_ESTIMATOR,
+}
+
+
+def _for_forecasts(told: dict[str, object]) -> dict[str, object]:
+    """Defaults that are others for a forecaster: what was observed is an input too, and a chunk holds few rows."""
+    own = dict(told)
+    features, outcome = own.get("features", {}), own.get("outcome")
+    if isinstance(features, Features):
+        features = features.model_dump()
+    is_an_input = isinstance(outcome, dict) and _is_seen_at_once(outcome)
+    if isinstance(features, dict) and isinstance(outcome, dict) and is_an_input and outcome.get("column"):
+        numeric = list(features.get("numeric") or [])
+        own["features"] = {**features, "numeric": numeric if outcome["column"] in numeric else [*numeric, outcome["column"]]}
+    for section, defaults in (
+        ("validation", {"minimum_rows": 5}),
+        ("retrain", {"recipe": "statsforecast", "update": str(Update.INCREMENTAL), "windows": ["all"], "cooldown": 3}),
+        ("gates", {"minimum_rows": 7}),
+    ):
+        given = own.get(section, {})
+        if isinstance(given, dict):
+            own[section] = {**defaults, **given}
+    return own
+
+
+def _is_seen_at_once(outcome: dict[str, object]) -> bool:
+    """Whether outcomes are a column of the log that is known when the row is."""
+    return outcome.get("delay", "0d") in ("0d", "0h") and not any(outcome.get(name) for name in ("parquet", "csv", "duckdb", "observed_at"))
 
 
 class MonitoredModel(Section):
@@ -350,7 +386,8 @@ class MonitoredModel(Section):
     task: Task
     owners: list[str] = Field(default_factory=list, description="Emails or team:name.")
     log: LogSource
-    features: Features
+    series: str | None = Field(None, description="Column that names the series of a row (forecasters); one series if absent.")
+    features: Features = Features()
     segments: list[str] = Field(
         default_factory=list, description="Columns such as device or site; drift is measured per value of each too."
     )
@@ -366,12 +403,18 @@ class MonitoredModel(Section):
     kpi: dict[str, str] = Field(
         default_factory=dict, description="Business KPIs: aggregates over features and predictions, such as sum(y_pred_proba * 12000)."
     )
+    forecast: Forecast | None = Field(None, description="How series are forecast (task forecast).")
     retrain: Retrain = Retrain()
     gates: Gates = Gates()
     rollout: Rollout = Rollout()
     incidents: IncidentRules = IncidentRules()
     replay: Replay | None = None
     events: list[KnownEvent] = Field(default_factory=list, description="Known events, drawn into the pictures.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, told: object) -> object:
+        return _for_forecasts(told) if isinstance(told, dict) and told.get("task") == Task.FORECAST else told
 
     @field_validator("owners")
     @classmethod
@@ -388,7 +431,8 @@ class MonitoredModel(Section):
         if unknown:
             raise FieldError(("validation", "ranges", unknown[0]), f"got {unknown}; expected numeric features or predictions: {numeric}")
         self._check_expressions(numeric)
-        if self.outcome.column in self.features.all:
+        self._check_forecast()
+        if self.outcome.column in self.features.all and self.task is not Task.FORECAST:
             raise FieldError(
                 ("outcome", "column"),
                 f"got {self.outcome.column!r}, which is also a feature; expected another column: the model would see its own label",
@@ -411,6 +455,75 @@ class MonitoredModel(Section):
         if self.replay and self.replay.start < self.reference.end:
             raise FieldError(("replay", "start"), "got a day inside the reference window; expected one at or after reference.end")
         return self
+
+    def _check_forecast(self) -> None:
+        own = self.forecast
+        if self.task is not Task.FORECAST:
+            for name, given in (("forecast", own), ("series", self.series)):
+                if given is not None:
+                    raise FieldError((name,), f"got {name} with task {self.task}; expected none: only {Task.FORECAST} has it")
+            if not self.log.id:
+                raise FieldError(("log",), "got no id; expected the column that names one prediction")
+            if not self.features.all:
+                raise FieldError(("features",), "got no feature; expected at least one numeric or categorical column")
+            return
+        if own is None:
+            raise FieldError(
+                ("task",), "got forecast without the section forecast; expected forecast: {freq: D, horizon: 14, season_lengths: [7]}"
+            )
+        self._check_forecast_log()
+        self._check_exogenous(own)
+        day = self.cadence.start(self.cadence.key(self.reference.start))
+        chunk_length = day + self.cadence.step - day
+        if own.reach < chunk_length:
+            raise FieldError(
+                ("forecast", "horizon"),
+                f"got {own.horizon} steps of {own.freq}; expected at least a chunk of {self.chunk}: forecasts are issued once a chunk, for all of it",
+            )
+        delay = parse_duration(self.outcome.delay)
+        if (day + delay - day) % own.step_length:
+            raise FieldError(("outcome", "delay"), f"got {self.outcome.delay}; expected whole steps of {own.freq}")
+        if self.performance.estimator is not None:
+            raise FieldError(
+                ("performance", "estimator"),
+                f"got {self.performance.estimator!r}; expected none: outcomes of forecasts arrive with the next chunk",
+            )
+        if own.scope is Scope.SERIES and self.series is None:
+            raise FieldError(("forecast", "scope"), "got series, and no column names them; expected series: COLUMN beside it")
+        if own.scope is Scope.COHORT and not self.segments:
+            raise FieldError(
+                ("forecast", "scope"), "got cohort without segments; expected the columns whose values are cohorts: segments: [region]"
+            )
+
+    def _check_forecast_log(self) -> None:
+        log = self.log
+        for name in ("id", "prediction", "probability", "probabilities", "model_version"):
+            if getattr(log, name):
+                raise FieldError(
+                    ("log", name), f"got {getattr(log, name)!r}; expected none: the log of a forecaster holds what was observed, series and time "
+                    "name its rows, and the platform issues the forecasts",
+                )  # fmt: skip
+        if self.series is not None and (self.series in self.features.all or self.series == self.outcome.column):
+            raise FieldError(("series",), f"got {self.series!r}, which is also a feature or the outcome; expected a column of its own")
+        if self.features.categorical:
+            raise FieldError(
+                ("features", "categorical"),
+                f"got {self.features.categorical}; expected numbers only: code categories as 0 and 1, or declare segments",
+            )
+
+    def _check_exogenous(self, own: Forecast) -> None:
+        told = [*own.known_ahead, *own.lags]
+        for name in told:
+            if name not in self.features.numeric:
+                raise FieldError(
+                    ("forecast", "known_ahead" if name in own.known_ahead else "lags"),
+                    f"got {name!r}; expected a numeric feature: {self.features.numeric}",
+                )
+            if told.count(name) > 1 or name == self.outcome.column:
+                raise FieldError(
+                    ("forecast", "known_ahead" if name in own.known_ahead else "lags"),
+                    f"got {name!r}; expected each feature once, and not the outcome itself: a forecaster starts from that anyway",
+                )
 
     def _check_classes(self) -> None:
         classes, log = self.outcome.classes, self.log
@@ -527,9 +640,11 @@ class MonitoredModel(Section):
     @property
     def probabilities(self) -> list[str]:
         """Columns of the model's probabilities: that of class 1, or one for each class in the declared order; none of a regressor."""
+        if self.task in OF_NUMBERS:
+            return []
         if self.task is Task.MULTICLASS_CLASSIFICATION:
             return [probability_column(place) for place in range(len(self.outcome.classes))]
-        return [PROBABILITY] if self.task is Task.BINARY_CLASSIFICATION else []
+        return [PROBABILITY]
 
     @property
     def fewest_outcomes(self) -> int:
@@ -538,8 +653,9 @@ class MonitoredModel(Section):
 
     @property
     def segment_columns(self) -> list[str]:
-        """Segment columns that are no features and so have to be carried along."""
-        return [name for name in self.segments if name not in self.features.all]
+        """Columns that say whose a row is and are no features, so have to be carried along: segments, and the series."""
+        named = [*self.segments, *([self.series] if self.series else [])]
+        return [name for name in dict.fromkeys(named) if name not in self.features.all]
 
     @cached_property
     def policy_hash(self) -> str:
@@ -554,6 +670,7 @@ class MonitoredModel(Section):
             "reference": self.reference.model_dump(mode="json"), "performance": self.performance.model_dump(), "metrics": self.metrics,
             "drift": self.drift.model_dump(include={"numeric", "categorical", "multivariate", "season"}), "rule": self.drift.limit.rule,
             "kpi": self.kpi, "classes": self.outcome.classes,
+            **({"forecast": self.forecast.model_dump(mode="json"), "series": self.series} if self.forecast else {}),
         }  # fmt: skip
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -3,7 +3,7 @@
 Belongs here: every call to MLflow. Does not: deciding which version should serve (``training_assets``).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,9 +46,15 @@ class Registry(dg.ConfigurableResource["Registry"]):
             yield mlflow.MlflowClient()
 
     def log_candidate(
-        self, model: str, booster: Any, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str], name: str
+        self,
+        model: str,
+        log: Callable[[], str],
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        name: str,
     ) -> str:
-        """Log one run with its LightGBM model (Booster text format) and return the model's URI."""
+        """Log one run with its model, which ``log`` writes into it, and return the model's URI."""
         with self.client():
             import mlflow
 
@@ -56,8 +62,7 @@ class Registry(dg.ConfigurableResource["Registry"]):
             with mlflow.start_run(run_name=name, tags=_prefixed(tags)):
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics({key: value for key, value in metrics.items() if value == value})
-                info = mlflow.lightgbm.log_model(booster, name="model", pip_requirements=[f"lightgbm=={_version('lightgbm')}"])
-            return str(info.model_uri)
+                return log()
 
     def log_run(self, model: str, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str], name: str) -> None:
         """Log a run without a model: a training window that lost."""
@@ -128,19 +133,14 @@ class Registry(dg.ConfigurableResource["Registry"]):
                 for one in sorted(found, key=lambda item: int(item.version))
             ]
 
-    def load(self, model: str, version: str) -> Any:
-        """The LightGBM Booster of one version; loads from text, no code of the artifact is run."""
+    def load(self, model: str, version: str, read: Callable[[str], Any]) -> Any:
+        """One version, as ``read`` reads a model URI."""
+        return self.load_uri(f"models:/{model}/{version}", read)
+
+    def load_uri(self, model_uri: str, read: Callable[[str], Any]) -> Any:
+        """A logged model that may have no version yet, as ``read`` reads its URI."""
         with self.client():
-            import mlflow
-
-            return mlflow.lightgbm.load_model(f"models:/{model}/{version}")
-
-    def load_uri(self, model_uri: str) -> Any:
-        """The LightGBM Booster of a logged model that has no version yet."""
-        with self.client():
-            import mlflow
-
-            return mlflow.lightgbm.load_model(model_uri)
+            return read(model_uri)
 
     def _experiment(self, model: str) -> None:
         import mlflow
@@ -157,9 +157,3 @@ class Registry(dg.ConfigurableResource["Registry"]):
 
 def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
     return {f"{_TAG}{key}": value for key, value in tags.items()}
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from resources.policy import MonitoredModel
+from resources.vocabulary import Task
 
 Type = Literal["string", "double", "int64", "bool", "timestamp", "binary"]
 
@@ -63,10 +64,16 @@ def scored_batches(policy: MonitoredModel) -> Table:
 
 
 def training_sets(policy: MonitoredModel) -> Table:
-    """Rows a candidate may learn from (``train``) and is proved on (``holdout``), as known at ``as_of``."""
+    """Rows a candidate may learn from (``train``) and is proved on (``holdout``), as known at ``as_of``.
+
+    Of a forecaster ``series_scale`` is the seasonal naive error of the row's series on the rows to learn from: MASE's unit.
+    """
     return Table(
         "training_sets",
-        {"chunk": "string", "prediction_id": "string", "time": "timestamp", "observed_at": "timestamp", "part": "string", **_inputs(policy), "y_true": "double"},
+        {
+            "chunk": "string", "prediction_id": "string", "time": "timestamp", "observed_at": "timestamp", "part": "string",
+            **_inputs(policy), "y_true": "double", **({"series_scale": "double"} if policy.task is Task.FORECAST else {}),
+        },
         ("chunk",),
         frozenset({"chunk", "prediction_id", "time", "part", "y_true"}),
     )  # fmt: skip
@@ -107,6 +114,16 @@ def reference_rows(policy: MonitoredModel) -> Table:
     )  # fmt: skip
 
 
+_FORECASTS: dict[str, Type] = {
+    "chunk": "string", "unique_id": "string", "ds": "timestamp", "h": "int64", "cutoff": "timestamp", "model_version": "string",
+    "model": "string", "is_fallback": "bool", "level": "int64", "mean": "double", "lower": "double", "upper": "double",
+    "baseline": "double", "issued_at": "timestamp",
+}  # fmt: skip
+_OF_EVERY_FORECAST = frozenset({"chunk", "unique_id", "ds", "h", "cutoff", "model_version", "level", "mean", "issued_at"})
+#: Every forecast that was issued, by the chunk at whose start it was; one row per level, ``baseline`` is the seasonal naive forecast.
+FORECASTS = Table("forecasts", _FORECASTS, ("chunk",), _OF_EVERY_FORECAST)
+#: What a candidate would have issued over the held-out rows, rolling on chunk by chunk; by the chunk of the decision that ordered it.
+FORECAST_BACKTESTS = Table("forecast_backtests", {"decided": "string", **_FORECASTS}, ("decided",), _OF_EVERY_FORECAST | {"decided"})
 REJECTED_ROWS = Table(
     "rejected_rows",
     {"chunk": "string", "prediction_id": "string", "reason": "string", "row": "string", "rejected_at": "timestamp"},

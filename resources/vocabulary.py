@@ -12,6 +12,11 @@ class Task(StrEnum):
     BINARY_CLASSIFICATION = "binary_classification"
     MULTICLASS_CLASSIFICATION = "multiclass_classification"
     REGRESSION = "regression"
+    FORECAST = "forecast"
+
+
+#: Tasks whose predictions are numbers, without probabilities.
+OF_NUMBERS = (Task.REGRESSION, Task.FORECAST)
 
 
 class Stage(StrEnum):
@@ -58,6 +63,9 @@ class Check(StrEnum):
     ESTIMATE_TRUSTED = "estimate_is_trusted"
     REALIZED_PERFORMANCE = "realized_performance_within_limits"
     LOSS_SEQUENCE = "loss_sequence"
+    FORECAST_ERROR = "forecast_error_within_limits"
+    INTERVAL_COVERAGE = "interval_coverage_within_band"
+    RESIDUAL_DRIFT = "residual_drift"
     UNCERTAINTY = "model_uncertainty_within_limits"
     PREDICTION_DRIFT = "prediction_drift"
     CALIBRATION = "model_calibration_within_limits"
@@ -93,6 +101,16 @@ class Kind(StrEnum):
     #: Why it hurts: evidence gathered once harm was seen.
     DIAGNOSIS = "diagnosis"
     BUSINESS_KPI = "business_kpi"
+    #: Accuracy of forecasts per horizon, cohort and series, and of their quantiles.
+    FORECAST_ERROR = "forecast_error"
+    #: Share of outcomes inside their prediction interval.
+    INTERVAL_COVERAGE = "interval_coverage"
+    #: Detectors over standardised forecast errors in time order.
+    RESIDUAL_DRIFT = "residual_drift"
+    #: A dated break of level or trend in the errors.
+    STRUCTURAL_BREAK = "structural_break"
+    #: Inputs against the same season of the reference, day by day.
+    SEASONAL_DRIFT = "seasonal_drift"
 
 
 #: Kinds of rows that say whether inputs moved.
@@ -140,6 +158,15 @@ class Update(StrEnum):
     INCREMENTAL = "incremental"
     #: Both, and the better one on the held-out rows.
     COMPETE = "compete"
+
+
+class Scope(StrEnum):
+    """Which series of a forecaster are watched, and fitted again, apart from the others."""
+
+    ALL = "all"
+    #: Each value of the declared segments.
+    COHORT = "cohort"
+    SERIES = "series"
 
 
 class Cause(StrEnum):

@@ -4,9 +4,10 @@ Belongs here: fitting one model per window, choosing, logging to MLflow. Does no
 Reads: ``training_sets``, ``decisions``. Writes: ``evaluations``; MLflow runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,7 +21,8 @@ from resources.registry import Registry
 from resources.vocabulary import Stage, Update
 from training_assets import ledger
 from training_assets.asset import settings
-from training_assets.recipes import RECIPES
+from training_assets.recipes import load_version, recipe_of
+from training_assets.recipes.cohorts import series_at_fault
 from training_assets.training_set import HOLDOUT, TRAIN, order_of
 
 if TYPE_CHECKING:
@@ -68,43 +70,58 @@ def window_rows(
     return None if train.empty or start <= train["time"].min() else train[train["time"] >= start]
 
 
-def metrics_of(policy: MonitoredModel, y_true: "pd.Series", predictions: "pd.DataFrame") -> dict[str, float]:
-    """The declared metrics on ``(n_rows,)`` outcomes and predictions."""
-    from monitoring_assets.measures.paired import score
+def metrics_of(
+    policy: MonitoredModel, y_true: "pd.Series", predictions: "pd.DataFrame", scale: "pd.Series | None" = None
+) -> dict[str, float]:
+    """The declared metrics on ``(n_rows,)`` outcomes and predictions.
+
+    Args:
+        scale: ``(n_rows,)`` unit of each row for scaled errors; they are NaN without it.
+    """
+    from monitoring_assets.measures.paired import in_units, score
     from monitoring_assets.measures.probabilities import probability_of
 
     truth, predicted, probability = y_true.to_numpy(), predictions["y_pred"].to_numpy(), probability_of(predictions)
-    values = policy.performance.business_value
-    return {metric: score(policy.task, metric, truth, predicted, probability, values) for metric in policy.metrics}
+    values, units = policy.performance.business_value, None if scale is None else scale.to_numpy()
+    return {
+        metric: score(policy.task, metric, *in_units(metric, truth, predicted, units), probability, values) for metric in policy.metrics
+    }
 
 
 def compete(
     policy: MonitoredModel, train: "pd.DataFrame", held_out: "pd.DataFrame", onset: datetime | None,
-    update: Update = Update.FULL, predecessor: Predecessor | None = None,
+    update: Update = Update.FULL, predecessor: Predecessor | None = None, only: Collection[str] | None = None,
 ) -> list[Contender]:  # fmt: skip
     """Fit every window that ``update`` asks for and score it on the held-out rows; best first.
 
     An incremental candidate goes on from ``predecessor`` on rows it has not seen; where there is none, or too few such rows, the
     declared windows are trained in full.
 
+    Args:
+        only: series of a forecaster that an incremental candidate fits again; all if absent.
+
     Raises:
-        NoCandidateError: when no window holds ``gates.minimum_rows`` rows and, for classifiers, two classes.
+        NoCandidateError: when no window holds enough rows: ``gates.minimum_rows`` and, for classifiers, two classes; for forecasters
+            a series long enough for its backtest.
     """
-    recipe, contenders, seen = RECIPES[policy.retrain.recipe], [], {}
+    recipe, contenders, seen = recipe_of(policy), [], {}
     goes_on = predecessor if update is not Update.FULL else None
     for window in (*([SINCE_CHAMPION] if goes_on else []), *policy.retrain.windows):
         rows = window_rows(policy, window, train, onset, goes_on.train_end if goes_on else None)
         seen[window] = 0 if rows is None else len(rows)
-        if rows is None or len(rows) < policy.gates.minimum_rows or rows["y_true"].nunique() < 2:
+        is_update = goes_on is not None and window == SINCE_CHAMPION
+        if rows is None or rows.empty or not (recipe.can_learn(policy, rows) or (is_update and not recipe.needs_much_to_update)):
             continue
-        model = recipe.update(policy, goes_on.model, rows) if goes_on and window == SINCE_CHAMPION else recipe.fit(policy, rows)
-        predictions = recipe.predict(policy, model, held_out)
-        contenders.append(Contender(window, model, rows, predictions, metrics_of(policy, held_out["y_true"], predictions)))
+        model = recipe.update(policy, goes_on.model, rows, only) if goes_on and is_update else recipe.fit(policy, rows)
+        predictions = recipe.predict(policy, model, held_out, train)
+        contenders.append(
+            Contender(window, model, rows, predictions, metrics_of(policy, held_out["y_true"], predictions, scale_of(held_out)))
+        )
         if window == SINCE_CHAMPION and update is Update.INCREMENTAL:
             break
     if not contenders:
         raise NoCandidateError(
-            f"{policy.model}: got rows per training window {seen}; expected at least {policy.gates.minimum_rows} with two classes in one of them. "
+            f"{policy.model}: got rows per training window {seen}; expected {recipe.expected(policy)} in one of them. "
             "Wait for outcomes, widen retrain.windows or shorten gates.holdout."
         )
     deciding = policy.metrics[0]
@@ -112,6 +129,11 @@ def compete(
     return sorted(
         contenders, key=lambda one: -sign * one.metrics[deciding] if one.metrics[deciding] == one.metrics[deciding] else float("inf")
     )
+
+
+def scale_of(rows: "pd.DataFrame") -> "pd.Series | None":
+    """Unit of each row for scaled errors; ``None`` where the task has none."""
+    return rows.get("series_scale", None)
 
 
 def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
@@ -122,7 +144,7 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
             policy,
             Stage.CANDIDATE,
             [Stage.TRAINING_SET],
-            {"lightgbm", "mlflow"},
+            {policy.retrain.recipe, "mlflow"},
             "The best of the competing training windows on the held-out rows; every window is an MLflow run.",
         )
     )
@@ -136,7 +158,8 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
         made = ledger.ordered(policy, lake, order.chunk)
         onset = made["onset"] if made else None
         predecessor = _predecessor(policy, lake, registry) if order.update is not Update.FULL else None
-        contenders = compete(policy, train, held_out, onset, order.update, predecessor)
+        only = series_at_fault(policy, lake, made, train) if predecessor else None
+        contenders = compete(policy, train, held_out, onset, order.update, predecessor, only)
         data_version = lake.data_version(policy.model, table, {"chunk": order.chunk})
         tags = {
             "incident": order.incident,
@@ -165,6 +188,7 @@ def build_candidate(policy: MonitoredModel) -> dg.AssetsDefinition:
             "train_rows": len(best.rows),
             "held_out_rows": len(held_out),
             "windows": dg.MetadataValue.md("\n".join([f"| window | rows | held-out {deciding} |", "|---|---|---|", *lines])),
+            **({} if only is None else {"series fitted again": ", ".join(sorted(only)[:20]), "n_series_fitted_again": len(only)}),
             "model_uri": uri,
         }
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
@@ -177,20 +201,21 @@ def _predecessor(policy: MonitoredModel, lake: Lake, registry: Registry) -> Pred
     champion = ledger.read_history(policy, lake).champion
     if champion is None or champion.train_end is None:
         return None
-    return Predecessor(registry.load(policy.model, champion.version), champion.train_end)
+    return Predecessor(load_version(policy, registry, champion.version), champion.train_end)
 
 
 def _log(policy: MonitoredModel, registry: Registry, contenders: list[Contender], tags: Mapping[str, str], onset: datetime | None) -> str:
-    recipe, uri = RECIPES[policy.retrain.recipe], ""
+    recipe, uri = recipe_of(policy), ""
     for rank, one in enumerate(contenders):
         span = {"train_start": str(one.rows["time"].min()), "train_end": str(one.rows["time"].max()), "train_rows": len(one.rows)}
-        params = {**recipe.parameters(policy), "recipe": recipe.name, "window": one.window, "onset": str(onset), **span}
-        metrics = {f"held_out_{name}": value for name, value in one.metrics.items()}
+        found, numbers = recipe.logged(one.model)
+        params = {**recipe.parameters(policy), **found, "recipe": recipe.name, "window": one.window, "onset": str(onset), **span}
+        metrics = {**numbers, **{f"held_out_{name}": value for name, value in one.metrics.items()}}
         name = f"{tags['incident']} {one.window}"
         if rank == 0:
             uri = registry.log_candidate(
                 policy.model,
-                one.model,
+                partial(recipe.log, one.model),
                 params,
                 metrics,
                 {**tags, **{key: str(value) for key, value in span.items()}, "window": one.window},

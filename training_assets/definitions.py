@@ -9,9 +9,10 @@ from resources.catalogue import Declaration, load_catalogue, require_known
 from resources.names import asset_job
 from resources.policy import MonitoredModel
 from resources.settings import Settings
-from resources.vocabulary import TAG_LANE, Stage
-from training_assets import approval, candidate, gates, governance, rollout, scoring, shadow, training_set, trigger
+from resources.vocabulary import TAG_LANE, Stage, Task
+from training_assets import approval, candidate, gates, governance, issuing, rollout, scoring, shadow, training_set, trigger
 from training_assets.recipes import RECIPES
+from training_assets.recipes.statsforecast import known_models, spec_of
 from training_assets.replay import job as replay_job
 
 _RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.SHADOW_SCORES, Stage.PROMOTION]
@@ -28,8 +29,10 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         rollout.build_model_version(policy),
         shadow.build_shadow_scores(policy),
         approval.build_promotion(policy),
-        replay_job.build_replay(policy),
     ]
+    if policy.task is Task.FORECAST:
+        return [*own, issuing.build_issued_forecasts(policy, base)]
+    own.append(replay_job.build_replay(policy))
     return [*own, scoring.build_scored_batch(policy, base)] if policy.log.is_scored_here else own
 
 
@@ -40,6 +43,20 @@ def _check_errors(declaration: Declaration) -> None:
         metric = (condition.error.metric or policy.metrics[0]) if condition.error else None
         if metric is not None and sign_of(policy.task, metric) > 0:
             raise declaration.error((*path, "error"), metric, "an error such as mse; use decay for a metric of which more is better")
+
+
+def _check_candidates(declaration: Declaration) -> None:
+    """Refuse models that no recipe of forecasters knows, and what the specification of a forecaster does not allow."""
+    policy = declaration.policy
+    if policy.forecast is None:
+        return
+    names = policy.forecast.candidates
+    require_known([declaration], lambda _: {("forecast", "candidates", i): name for i, name in enumerate(names)}, known_models())
+    try:
+        spec_of(policy)
+    except ValueError as error:
+        said = "; ".join(str(one["msg"]) for one in error.errors()) if hasattr(error, "errors") else str(error)
+        raise declaration.error(("forecast",), names, said) from error
 
 
 def build_defs(
@@ -57,8 +74,11 @@ def build_defs(
     """
     settings = settings or Settings.from_environment()
     declarations = load_catalogue(settings.models)
-    require_known(declarations, lambda policy: {("retrain", "recipe"): policy.retrain.recipe}, RECIPES)
     for declaration in declarations:
+        task = declaration.policy.task
+        able = [name for name, recipe in RECIPES.items() if task in recipe.tasks]
+        require_known([declaration], lambda policy: {("retrain", "recipe"): policy.retrain.recipe}, able)
+        _check_candidates(declaration)
         _check_errors(declaration)
     policies = [declaration.policy for declaration in declarations]
     served = [policy for policy in policies if policy.log.is_scored_here]
@@ -85,7 +105,7 @@ def build_defs(
                 for policy in policies
                 for build in (rollout.build_rollback_job, trigger.build_override_job, approval.build_approval_job)
             ),
-            *(replay_job.build_replay_job(policy, settings.models) for policy in policies),
+            *(replay_job.build_replay_job(policy, settings.models) for policy in policies if policy.task is not Task.FORECAST),
             governance.lineage_job(),
         ],
         schedules=[*(scoring.build_score_schedule(policy) for policy in served), governance.build_lineage_schedule()],

@@ -1,7 +1,7 @@
 """The proof: candidate and champion on identical held-out rows, and the gates it must pass.
 
 Belongs here: the paired comparison and its checks. Does not: moving aliases (``rollout.py``).
-Reads: ``training_sets``, ``evaluations``, the log (for a champion served elsewhere). Writes: ``evaluations``, ``held_out``.
+Reads: ``training_sets``, ``evaluations``, the log (for a champion served elsewhere). Writes: ``evaluations``, ``held_out``, ``forecast_backtests``.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,12 @@ from resources.names import key
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import append_event, serving_version
-from resources.vocabulary import EXTERNAL, Check, Event, Stage
+from resources.vocabulary import EXTERNAL, Check, Event, Stage, Task
 from training_assets.asset import settings
-from training_assets.recipes import RECIPES
-from training_assets.training_set import HOLDOUT, order_of
+from training_assets.candidate import scale_of
+from training_assets.issuing import backtested
+from training_assets.recipes import load_logged, load_version, recipe_of
+from training_assets.training_set import HOLDOUT, TRAIN, order_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +44,7 @@ class GateResult:
 
 
 def champion_scores(
-    policy: MonitoredModel, lake: Lake, registry: Registry, base: Path, held_out: "pd.DataFrame"
+    policy: MonitoredModel, lake: Lake, registry: Registry, base: Path, held_out: "pd.DataFrame", past: "pd.DataFrame | None" = None
 ) -> "tuple[str | None, pd.DataFrame | None]":
     """Version and predictions of the champion on the held-out rows; nothing on day zero.
 
@@ -52,7 +54,7 @@ def champion_scores(
         version = serving_version(lake, policy)
         if version is None:
             return None, None
-        return version, RECIPES[policy.retrain.recipe].predict(policy, registry.load(policy.model, version), held_out)
+        return version, recipe_of(policy).predict(policy, load_version(policy, registry, version), held_out, past)
     first, last = held_out["time"].min().to_pydatetime(), held_out["time"].max().to_pydatetime()
     log = read_log(policy, base, first, last + policy.cadence.step, with_outcomes=False).accepted
     columns = policy.predictions
@@ -60,25 +62,31 @@ def champion_scores(
     return EXTERNAL, served[columns].set_index(held_out.index)
 
 
-def pass_gates(policy: MonitoredModel, y_true: "pd.Series", candidate: "pd.DataFrame", champion: "pd.DataFrame | None") -> GateResult:
-    """Judge the candidate on ``(n_rows,)`` identical rows; without a champion only the row count is asked for."""
+def pass_gates(policy: MonitoredModel, held_out: "pd.DataFrame", candidate: "pd.DataFrame", champion: "pd.DataFrame | None") -> GateResult:
+    """Judge the candidate on identical rows ``(n_rows, ...)`` with ``y_true``; without a champion only the row count is asked for.
+
+    Errors of forecasts issued together are alike: those of a chunk are resampled together.
+    """
     import numpy as np
 
-    from monitoring_assets.measures.paired import paired_gain, score
+    from monitoring_assets.measures.paired import in_units, paired_gain, score
     from monitoring_assets.measures.probabilities import probability_of
 
     gates, metric = policy.gates, policy.metrics[0]
+    y_true = held_out["y_true"]
     enough = len(y_true) >= gates.minimum_rows
     if champion is None:
         return GateResult(
             enough, "first model: there is no champion to beat" if enough else _too_few(policy, len(y_true)), enough, True, None
         )
-    truth = y_true.to_numpy()
+    truth, scale = y_true.to_numpy(), scale_of(held_out)
+    units = None if scale is None else scale.to_numpy()
+    together = policy.cadence.keys(held_out["time"]).to_numpy() if policy.task is Task.FORECAST else None
 
     def valued(predictions: "pd.DataFrame") -> Any:
-        pred = predictions["y_pred"].to_numpy()
+        true, pred = in_units(metric, truth, predictions["y_pred"].to_numpy(), units)
         proba, values = probability_of(predictions), policy.performance.business_value
-        return lambda rows: score(policy.task, metric, truth[rows], pred[rows], None if proba is None else proba[rows], values)
+        return lambda rows: score(policy.task, metric, true[rows], pred[rows], None if proba is None else proba[rows], values)
 
     gain = paired_gain(
         valued(champion),
@@ -88,6 +96,7 @@ def pass_gates(policy: MonitoredModel, y_true: "pd.Series", candidate: "pd.DataF
         confidence=gates.confidence,
         resamples=gates.resamples,
         rng=np.random.default_rng(policy.retrain.seed),
+        groups=together,
     )
     better = bool(gain.lower > gates.minimum_gain)
     said = f"{metric} {gain.champion:.4f} → {gain.candidate:.4f} on {gain.n_rows} rows; gain {gain.gain:+.4f}, {gates.confidence:.0%} interval {gain.lower:+.4f} to {gain.upper:+.4f}"
@@ -108,7 +117,7 @@ def build_candidate_evaluation(policy: MonitoredModel, base: Path) -> dg.AssetsD
             policy,
             Stage.CANDIDATE_EVALUATION,
             [Stage.CANDIDATE],
-            {"lightgbm", "deltalake"},
+            {policy.retrain.recipe, "deltalake"},
             "Candidate and champion on identical held-out rows, with a paired bootstrap interval of the gain; the gates are its checks.",
         ),
         check_specs=[dg.AssetCheckSpec(str(name), asset=key(policy, Stage.CANDIDATE_EVALUATION)) for name in names],
@@ -120,9 +129,14 @@ def build_candidate_evaluation(policy: MonitoredModel, base: Path) -> dg.AssetsD
         held_out = rows[rows["part"] == HOLDOUT].sort_values(["time", "prediction_id"], kind="stable").reset_index(drop=True)
         evaluations = lake.read(policy.model, tables.EVALUATIONS, where)
         winner = evaluations[evaluations["is_winner"]].iloc[0]
-        candidate = RECIPES[policy.retrain.recipe].predict(policy, registry.load_uri(winner["model_uri"]), held_out)
-        version, champion = champion_scores(policy, lake, registry, base, held_out)
-        result = pass_gates(policy, held_out["y_true"], candidate, champion)
+        past = rows[rows["part"] == TRAIN].sort_values(["time", "prediction_id"], kind="stable").reset_index(drop=True)
+        model = load_logged(policy, registry, winner["model_uri"])
+        if policy.task is Task.FORECAST:
+            candidate = backtested(policy, lake, order.chunk, model, held_out, past)
+        else:
+            candidate = recipe_of(policy).predict(policy, model, held_out)
+        version, champion = champion_scores(policy, lake, registry, base, held_out, past)
+        result = pass_gates(policy, held_out, candidate, champion)
         lake.replace(policy.model, tables.held_out(policy), _side_by_side(policy, order.chunk, held_out, candidate, champion), where)
         data_version = lake.replace(policy.model, tables.EVALUATIONS, _completed(evaluations, result, version), where)
         if not result.is_accepted:

@@ -24,7 +24,7 @@ from resources.vocabulary import EXTERNAL, TAG_MODEL, Event, Stage
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.candidate import window_rows
-from training_assets.recipes import RECIPES
+from training_assets.recipes import load_version, recipe_of
 from training_assets.training_set import HOLDOUT, TRAIN, Order, left_inputs_alone, order_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _store_importance(policy: MonitoredModel, lake: Lake, registry: Registry, ve
     """What the model leans on, for ranking what drifts; monitoring reads it without loading the model."""
     import pandas as pd
 
-    weights = RECIPES[policy.retrain.recipe].importance(policy, registry.load(policy.model, version))
+    weights = recipe_of(policy).importance(policy, load_version(policy, registry, version))
     rows = [(version, name, weight) for name, weight in weights.items()]
     frame = pd.DataFrame(rows, columns=list(tables.FEATURE_IMPORTANCES.columns))
     lake.replace(policy.model, tables.FEATURE_IMPORTANCES, frame, {"model_version": version})

@@ -24,9 +24,9 @@ from resources.partitions import chunk_request, consecutive
 from resources.policy import MonitoredModel
 from resources.registry import Registry
 from resources.rollout_log import serving_version
-from resources.vocabulary import TAG_MODEL, Role, Stage
+from resources.vocabulary import TAG_MODEL, Role, Stage, Task
 from training_assets.asset import settings
-from training_assets.recipes import RECIPES
+from training_assets.recipes import load_version, recipe_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def score_rows(
     import pandas as pd
 
     new = rows[~rows["prediction_id"].isin(served["prediction_id"])]
-    scores = RECIPES[policy.retrain.recipe].predict(policy, model, new)
+    scores = recipe_of(policy).predict(policy, model, new)
     fresh = (
         new[["chunk", "prediction_id"]].join(scores).assign(scored_at=pd.Timestamp(moment), model_version=version, role=str(Role.CHAMPION))
     )
@@ -71,7 +71,7 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
                 policy,
                 Stage.SCORED_BATCH,
                 [Stage.PROMOTION, Stage.LOG_SOURCE],
-                {"lightgbm", "deltalake"},
+                {policy.retrain.recipe, "deltalake"},
                 "The champion's predictions for a chunk, with its version.",
             ),
             backfill_policy=dg.BackfillPolicy.single_run(),
@@ -88,7 +88,7 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
             rows = rows.assign(chunk=policy.cadence.keys(rows["time"]))
             table = tables.scored_batches(policy)
             served = lake.read(policy.model, table, {"chunk": chunks})
-            scored = score_rows(policy, registry.load(policy.model, version), version, rows, served, datetime.now(UTC))
+            scored = score_rows(policy, load_version(policy, registry, version), version, rows, served, datetime.now(UTC))
             data_version = lake.replace(policy.model, table, scored, {"chunk": chunks})
             sizes = scored.groupby("chunk").size()
             for chunk in chunks:
@@ -118,11 +118,17 @@ def build_score_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:
             return dg.SkipReason("the log carries its own predictions")
         if serving_version(lake, policy) is None:
             return dg.SkipReason("there is no champion to score with yet; the sensor retrain_trigger sees to it")
-        missed = unmonitored_chunks(policy, lake, context.scheduled_execution_time)
+        missed = due_chunks(policy, lake, context.scheduled_execution_time)
         tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
         return [chunk_request(group, f"{policy.model}/score/{group[0]}/{tick}") for group in consecutive(policy, missed)]
 
     return score_schedule
+
+
+def due_chunks(policy: MonitoredModel, lake: Lake, moment: datetime) -> list[str]:
+    """Chunks to be scored at ``moment``: those that have ended and were never ingested, and of a forecaster the one that begins."""
+    missed = unmonitored_chunks(policy, lake, moment)
+    return missed if policy.task is not Task.FORECAST else [*missed, policy.cadence.key(moment)]
 
 
 def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:

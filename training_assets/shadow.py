@@ -18,10 +18,10 @@ from resources.names import key
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
 from resources.registry import Registry
-from resources.vocabulary import Check, Stage, Task
+from resources.vocabulary import OF_NUMBERS, Check, Stage
 from training_assets.asset import settings
 from training_assets.candidate import metrics_of
-from training_assets.recipes import RECIPES
+from training_assets.recipes import load_logged, recipe_of
 from training_assets.training_set import order_of
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def compare(policy: MonitoredModel, rows: "pd.DataFrame") -> Comparison:
     share = float("nan")
     if len(rows):
         differs = np.abs(champion - challenger)
-        share = differs.mean() / (np.nanstd(champion) or 1.0) if policy.task is Task.REGRESSION else (differs > 0).mean()
+        share = differs.mean() / (np.nanstd(champion) or 1.0) if policy.task in OF_NUMBERS else (differs > 0).mean()
     known = rows.dropna(subset=["y_true"])
     metrics = {
         side: metrics_of(policy, known["y_true"], known[[f"{side}_{name}" for name in policy.predictions]].set_axis(policy.predictions, axis=1))
@@ -100,7 +100,8 @@ def shadow_rows(policy: MonitoredModel, lake: Lake, chunk: str, as_of: datetime,
     served = lake.read(policy.model, tables.prediction_log(policy), {"chunk": chunks or [chunk]})
     served = served[served["chunk"].isin(chunks)]
     served = served.sort_values(["time", "prediction_id"], kind="stable").reset_index(drop=True)
-    scores = RECIPES[policy.retrain.recipe].predict(policy, model, served)
+    past = lake.read(policy.model, tables.training_sets(policy), {"chunk": chunk})
+    scores = recipe_of(policy).predict(policy, model, served, past)
     rows = served[["prediction_id", "time", "model_version"]].rename(columns={"model_version": "champion_version"}).assign(chunk=chunk)
     for name in policy.predictions:
         rows[f"{CHAMPION}_{name}"], rows[f"{CHALLENGER}_{name}"] = served[name].astype("float64"), scores[name].astype("float64")
@@ -123,7 +124,7 @@ def build_shadow_scores(policy: MonitoredModel) -> dg.AssetsDefinition:
             policy,
             Stage.SHADOW_SCORES,
             [Stage.MODEL_VERSION, Stage.PREDICTION_LOG],
-            {"lightgbm", "deltalake"},
+            {policy.retrain.recipe, "deltalake"},
             "The challenger's answers to the newest served rows beside the champion's; nobody acts on them.",
         ),
         check_specs=[
@@ -137,7 +138,7 @@ def build_shadow_scores(policy: MonitoredModel) -> dg.AssetsDefinition:
         order = order_of(context, policy, lake)
         accepted = lake.read(policy.model, tables.EVALUATIONS, {"chunk": order.chunk})
         uri = str(accepted.loc[accepted["is_winner"], "model_uri"].iloc[0])
-        rows = shadow_rows(policy, lake, order.chunk, order.as_of, registry.load_uri(uri))
+        rows = shadow_rows(policy, lake, order.chunk, order.as_of, load_logged(policy, registry, uri))
         version = lake.replace(policy.model, tables.shadow_scores(policy), rows, {"chunk": order.chunk})
         seen = compare(policy, rows)
         told = (

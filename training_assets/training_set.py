@@ -15,6 +15,7 @@ import dagster as dg
 from resources import tables
 from resources.chunks import parse_duration
 from resources.clock import now
+from resources.forecast_ledger import series_of
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.outcomes import known_outcomes
@@ -198,6 +199,17 @@ def labelled_rows(policy: MonitoredModel, base: Path, as_of: datetime) -> "pd.Da
     return rows
 
 
+def with_scale(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows of a forecaster ``(n_rows, ...)`` with the scale of their series: its seasonal naive error on the rows to learn from."""
+    if policy.forecast is None:
+        return rows
+    from monitoring_assets.measures.forecast.accuracy import scales_of
+
+    own, train = series_of(policy, rows), rows[rows["part"] == TRAIN]
+    known = train[["time", "y_true"]].rename(columns={"time": "ds", "y_true": "y"}).assign(unique_id=own[train.index])
+    return rows.assign(series_scale=own.map(scales_of(known, policy.forecast.season_lengths[0])["mase"]).astype("float64"))
+
+
 def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """Cut the training set of the decision that ordered the run."""
 
@@ -224,7 +236,7 @@ def build_training_set(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
             )
         cut = split(policy, trusted.rows, onset, champion)
         table = tables.training_sets(policy)
-        rows = cut.rows.assign(chunk=order.chunk)[list(table.columns)]
+        rows = with_scale(policy, cut.rows.assign(chunk=order.chunk))[list(table.columns)]
         version = lake.replace(policy.model, table, rows, {"chunk": order.chunk})
         train = rows[rows["part"] == TRAIN]
         metadata: dict[str, Any] = {

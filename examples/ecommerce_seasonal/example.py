@@ -18,7 +18,7 @@ from resources.tables import EVALUATIONS, REFERENCE_PROFILES, REFERENCE_SUMMARIE
 from resources.vocabulary import Action, Cause, Event, Kind, Stage
 from training_assets.approval import approve
 from training_assets.candidate import metrics_of
-from training_assets.recipes import RECIPES
+from training_assets.recipes import load_version, recipe_of
 from training_assets.training_set import labelled_rows, without_contaminated
 
 START, MONITORED, SALE, GIFTS, END = (datetime(2025, *day, tzinfo=UTC) for day in ((9, 29), (11, 1), (11, 14), (11, 25), (12, 1)))
@@ -200,14 +200,14 @@ def _served(seen: Seen) -> pd.DataFrame:
 
 def _never(seen: Seen, served: pd.DataFrame) -> float:
     policy = seen.policies[MODEL]
-    first = seen.settings.registry.load(MODEL, "1")
-    return metrics_of(policy, served["y_true"], RECIPES[policy.retrain.recipe].predict(policy, first, served))[METRIC]
+    first = load_version(seen.policies[MODEL], seen.settings.registry, "1")
+    return metrics_of(policy, served["y_true"], recipe_of(policy).predict(policy, first, served))[METRIC]
 
 
 def _daily(seen: Seen, served: pd.DataFrame) -> float:
     """Each day answered by a model trained at its start on every sound row whose outcome is known then, none held out."""
     policy, answers = seen.policies[MODEL], []
-    recipe = RECIPES[policy.retrain.recipe]
+    recipe = recipe_of(policy)
     for chunk, rows in served.groupby("chunk"):
         as_of = policy.cadence.start(str(chunk))
         known = labelled_rows(policy, seen.settings.models, as_of)

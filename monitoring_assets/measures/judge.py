@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.breaches import ALL_FEATURES
 from monitoring_assets.measures.diagnosis.diagnose import FAULTY_COLUMNS, LABEL_SHIFT, PLACEBO, REMAPPING, SHADOW_REFIT, UNIT_CHANGE
+from monitoring_assets.measures.forecast.decay import judge_decay
 from monitoring_assets.measures.lines import ALL
 from monitoring_assets.measures.quality import ROW_COUNT
 from monitoring_assets.measures.registry import sign_of
 from monitoring_assets.measures.trust import SUPPORT_LOSS
 from resources.policy import MonitoredModel
-from resources.vocabulary import DRIFT_KINDS, Kind, Verdict
+from resources.vocabulary import DRIFT_KINDS, Kind, Task, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,8 @@ def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
     reference did not know, on rows like the reference's, is ``concept``; rows unlike the reference's, or inputs that moved
     where a shadow model has nothing to learn, are ``covariate_harmful``. Where no diagnosis speaks, harm that a trusted estimate sees
     is ``covariate_harmful``, harm that it does not see is ``concept``. A chunk
-    below the minimum size, or without any number on performance that can be trusted, is ``undecided``.
+    below the minimum size, or without any number on performance that can be trusted, is ``undecided``. A forecaster is judged on its
+    matured forecasts alone (``forecast.decay``).
 
     Args:
         policy: declares metrics and the minimum size.
@@ -105,12 +107,28 @@ def judge(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
     too_small = measurements[(measurements["method"] == ROW_COUNT) & (measurements["value"] < measurements["lower_limit"])]
     if len(too_small):
         return _judgement(Verdict.UNDECIDED, 0.0, [too_small], False)
+    if policy.task is Task.FORECAST:
+        return _of_forecasts(policy, measurements)
     seen = _seen(policy, measurements)
     if len(seen.realized_harm) and not seen.is_noise:
         return _harmed(seen)
     if len(seen.realized):
         return _unharmed(seen)
     return _without_outcomes(seen)
+
+
+def _of_forecasts(policy: MonitoredModel, measurements: "pd.DataFrame") -> Judgement:
+    """Matured forecasts speak for themselves: decay is harm, of the inputs where what is known beside the series moved too."""
+    found, drifted = judge_decay(measurements), drift_breaches(measurements)
+    if found.verdict is Verdict.HEALTHY:
+        evidence = drifted if len(drifted) else measurements[measurements["kind"] == Kind.REALIZED_PERFORMANCE]
+        return _judgement(Verdict.COVARIATE_HARMLESS if len(drifted) else Verdict.HEALTHY, found.confidence, [evidence], True)
+    if found.verdict is Verdict.UNDECIDED:
+        return _judgement(Verdict.UNDECIDED, 0.0, [drifted], False)
+    beside = drifted[drifted["subject"] != policy.outcome.column]
+    verdict = Verdict.COVARIATE_HARMFUL if len(beside) and policy.forecast and policy.forecast.has_exogenous else found.verdict
+    keys = [*found.evidence, *(f"{row.kind}/{row.method}/{row.subject}" for row in drifted.itertuples())]
+    return Judgement(verdict, found.confidence, list(dict.fromkeys(keys)), found.recovery, True)
 
 
 def _seen(policy: MonitoredModel, measurements: "pd.DataFrame") -> _Seen:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.probabilities import probability_of
-from resources.vocabulary import Task
+from resources.vocabulary import OF_NUMBERS, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def row_losses(y_true: "np.ndarray", prediction: "np.ndarray", *, is_probability
 
 def losses_of(task: Task, rows: "pd.DataFrame") -> "np.ndarray":
     """Loss of each row ``(n_rows,)`` with ``y_true`` and predictions."""
-    probability = None if task is Task.REGRESSION else probability_of(rows)
+    probability = None if task in OF_NUMBERS else probability_of(rows)
     predicted = rows["y_pred"].to_numpy(dtype="float64") if probability is None else probability
     return row_losses(rows["y_true"].to_numpy(dtype="float64"), predicted, is_probability=probability is not None)
 

@@ -72,6 +72,8 @@ def score(
         return area_under_roc(y_true, y_proba) if metric == "roc_auc" else float(metrics.average_precision_score(y_true, y_proba))
     if metric == "specificity":
         return float(metrics.recall_score(y_true, y_pred, pos_label=0, zero_division=zero_division))
+    if task is Task.FORECAST:
+        return _score_of_forecasts(SCALED.get(metric, metric), y_true, y_pred)
     functions = {
         "accuracy": metrics.accuracy_score,
         "f1": partial(metrics.f1_score, zero_division=zero_division),
@@ -83,6 +85,23 @@ def score(
         "mape": metrics.mean_absolute_percentage_error,
     }
     return float(functions[metric](y_true, y_pred))
+
+
+#: Metrics of errors in units of their row's scale.
+SCALED = {"mase": "mae"}
+
+
+def in_units(metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", scale: "np.ndarray | None") -> "tuple[np.ndarray, np.ndarray]":
+    """Outcomes and predictions ``(n,)`` as ``score`` wants them for ``metric``: in units of ``scale`` where it is a scaled error.
+
+    Rows without a positive scale, and all of them where none is known, are NaN.
+    """
+    import numpy as np
+
+    if metric not in SCALED:
+        return y_true, y_pred
+    units = np.full(len(y_true), np.nan) if scale is None else np.where(scale > 0, scale, np.nan)
+    return y_true / units, y_pred / units
 
 
 def area_under_roc(y_true: "np.ndarray", y_proba: "np.ndarray") -> float:
@@ -98,6 +117,27 @@ def area_under_roc(y_true: "np.ndarray", y_proba: "np.ndarray") -> float:
     n_positive = int(is_positive.sum())
     surplus = float(rankdata(y_proba)[is_positive].sum()) - n_positive * (n_positive + 1) / 2
     return surplus / (n_positive * (len(y_true) - n_positive))
+
+
+def _score_of_forecasts(metric: str, y_true: "np.ndarray", y_pred: "np.ndarray") -> float:
+    """As ``forecast.accuracy`` measures it; rows without a forecast are left out, NaN where none is left."""
+    import numpy as np
+    from sklearn import metrics
+
+    kept = np.isfinite(y_true) & np.isfinite(y_pred) & ((y_true != 0) | (metric != "mape"))
+    truth, predicted = y_true[kept], y_pred[kept]
+    if not len(truth):
+        return float("nan")
+    if metric == "smape":
+        total = np.abs(truth) + np.abs(predicted)
+        return float(np.divide(np.abs(predicted - truth), total, out=np.zeros_like(total), where=total > 0).mean())
+    functions = {
+        "mae": metrics.mean_absolute_error,
+        "mse": metrics.mean_squared_error,
+        "rmse": metrics.root_mean_squared_error,
+        "mape": metrics.mean_absolute_percentage_error,
+    }
+    return float(functions[metric](truth, predicted))
 
 
 def _score_of_classes(metric: str, y_true: "np.ndarray", y_pred: "np.ndarray", y_proba: "np.ndarray | None") -> float:
@@ -129,6 +169,7 @@ def paired_gain(
     confidence: float,
     resamples: int,
     rng: "np.random.Generator",
+    groups: "np.ndarray | None" = None,
 ) -> PairedGain:
     """Bootstrap the gain of the candidate over the champion on identical rows.
 
@@ -140,20 +181,25 @@ def paired_gain(
         confidence: of the two-sided percentile interval, in (0, 1).
         resamples: bootstrap samples; those where a metric is undefined are left out.
         rng: source of randomness.
+        groups: ``(n_rows,)``; rows of one group are alike and are drawn together. Every row is a group of its own if absent.
 
     Returns:
         The gain and its interval; ``lower <= gain`` need not hold for tiny samples. NaN limits where no resample
         was defined.
 
-    Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 13; rows are resampled in pairs.
+    Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 13; rows are resampled in pairs, groups as clusters.
     """
     import numpy as np
 
     every = np.arange(n_rows)
+    parts = None if groups is None else [np.flatnonzero(groups == one) for one in np.unique(groups)]
     before, after = champion(every), candidate(every)
     draws = []
     for _ in range(resamples):
-        rows = rng.integers(0, n_rows, n_rows)
+        if parts is None:
+            rows = rng.integers(0, n_rows, n_rows)
+        else:
+            rows = np.concatenate([parts[place] for place in rng.integers(0, len(parts), len(parts))])
         draws.append(sign * (candidate(rows) - champion(rows)))
     defined = np.asarray(draws)[~np.isnan(draws)]
     tail = (1 - confidence) / 2

@@ -154,6 +154,17 @@ METRICS = {
         Metric("mse", Task.REGRESSION, -1, "Mean squared error, in the outcome's squared unit."),
         Metric("rmse", Task.REGRESSION, -1, "Root of the mean squared error, in the outcome's unit."),
         Metric("mape", Task.REGRESSION, -1, "Mean absolute error as a share of the outcome."),
+        Metric(
+            "mase",
+            Task.FORECAST,
+            -1,
+            "Mean absolute error in units of its series' seasonal naive error in training (Hyndman & Koehler, 2006).",
+        ),
+        Metric("mae", Task.FORECAST, -1, "Mean absolute error of the forecasts served, in the outcome's unit."),
+        Metric("mse", Task.FORECAST, -1, "Mean squared error of the forecasts served, in the outcome's squared unit."),
+        Metric("rmse", Task.FORECAST, -1, "Root of the mean squared error of the forecasts served, in the outcome's unit."),
+        Metric("smape", Task.FORECAST, -1, "Mean of |error| over |forecast| + |outcome|, in [0, 1]."),
+        Metric("mape", Task.FORECAST, -1, "Mean absolute error as a share of the outcome; rows with outcome 0 are left out."),
     )
 }
 #: Streaming detectors over the losses of rows in time order; ``sequential.py`` calibrates and runs them.
@@ -189,6 +200,9 @@ EVIDENCE = {
     "faulty_columns": "Columns that moved while outcomes follow from the other columns as ever: they are at fault.",
     "remapping": "Columns that carry each other's signals.",
     "unit_change": "A column in another unit.",
+    "realized": "Measured on outcomes.",
+    "sup_f_level": "Largest F statistic of a step in the forecast errors (Andrews, 1993): dates a structural break.",
+    "sup_f_trend": "Largest F statistic of a kink in the forecast errors: dates a change of trend.",
     "known_event": "A declared event, ranked by how well it explains the onset.",
     "rule_broken_share": "Share of rows that break a declared constraint.",
     "labelled_share": "Share of rows whose outcome is known.",

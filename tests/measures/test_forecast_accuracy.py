@@ -58,7 +58,7 @@ def by_hand(rows: pd.DataFrame, scales: pd.DataFrame) -> dict[str, float]:
     y, mean, baseline = (rows[name].to_numpy() for name in ("y", "mean", "baseline"))
     error = mean - y
     found = {
-        "mae": np.abs(error).mean(), "rmse": np.sqrt((error**2).mean()), "bias": error.mean(),
+        "mae": np.abs(error).mean(), "mse": (error**2).mean(), "rmse": np.sqrt((error**2).mean()), "bias": error.mean(),
         "smape": (np.abs(error) / (np.abs(mean) + np.abs(y))).mean(), "wape": np.abs(error).sum() / np.abs(y).sum(),
         "mape": (np.abs(error) / np.abs(y)).mean(), "tracking_signal": error.sum() / np.abs(error).mean(),
         "mase": (np.abs(error) / rows["unique_id"].map(scales["mase"])).mean(),

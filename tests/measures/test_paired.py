@@ -3,12 +3,15 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from monitoring_assets.measures.paired import PairedGain, area_under_roc, paired_gain, score
+from monitoring_assets.measures.forecast.accuracy import measure_accuracy
+from monitoring_assets.measures.forecast.matured import matured
+from monitoring_assets.measures.paired import PairedGain, area_under_roc, in_units, paired_gain, score
 from monitoring_assets.measures.registry import METRICS
 from resources.vocabulary import Task
 
@@ -40,10 +43,46 @@ REGRESSOR = {
 }
 
 
+#: Name in ``forecast.accuracy`` of every metric of forecasts.
+OF_FORECASTS = ("mase", "mae", "mse", "rmse", "smape", "mape")
+
+
 def test_every_registered_metric_is_compared_here():
     binary = {(Task.BINARY_CLASSIFICATION, name) for name in [*CLASSIFIER, *CELLS, "business_value"]}
     several = {(Task.MULTICLASS_CLASSIFICATION, name) for name in OF_CLASSES}
-    assert binary | several | {(Task.REGRESSION, name) for name in REGRESSOR} == set(METRICS)
+    forecasts = {(Task.FORECAST, name) for name in OF_FORECASTS}
+    assert binary | several | forecasts | {(Task.REGRESSION, name) for name in REGRESSOR} == set(METRICS)
+
+
+@pytest.mark.parametrize("metric", OF_FORECASTS)
+@given(seed=st.integers(0, 10_000))
+def test_a_score_of_forecasts_equals_the_matured_measure(metric: str, seed: int):
+    rng = np.random.default_rng(seed)
+    days = pd.date_range("2024-01-01", periods=20)
+    rows = pd.DataFrame({"unique_id": np.repeat(["a", "b"], 20), "ds": np.r_[days, days], "h": 1, "cutoff": days[0]})
+    rows = rows.assign(y=rng.normal(5, 3, 40), mean=rng.normal(5, 3, 40))
+    scales = pd.DataFrame({"mase": {"a": 2.0, "b": 0.5}, "rmsse": {"a": 2.0, "b": 0.5}})
+    units = rows["unique_id"].map(scales["mase"]).to_numpy()
+    expected = measure_accuracy(matured(rows), scales, [metric])[metric].value
+    assert score(Task.FORECAST, metric, *in_units(metric, rows["y"].to_numpy(), rows["mean"].to_numpy(), units), None) == pytest.approx(
+        expected
+    )
+
+
+def test_scaled_errors_without_a_scale_are_no_number():
+    y = np.array([1.0, 2.0])
+    assert np.isnan(score(Task.FORECAST, "mase", *in_units("mase", y, y + 1, None), None))
+    assert score(Task.FORECAST, "mase", *in_units("mase", y, y + 1, np.array([2.0, 0.0])), None) == 0.5
+
+
+def test_rows_of_a_group_are_drawn_together():
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(20), 10)
+    shared = np.repeat(rng.normal(0.1, 1, 20), 10)
+    gains = [
+        paired_gain(lambda rows: 0.0, lambda rows: float(shared[rows].mean()), 200, 1, confidence=0.9, resamples=400, rng=np.random.default_rng(1), groups=own)
+        for own in (None, groups)
+    ]  # fmt: skip
+    assert gains[1].upper - gains[1].lower > 2.5 * (gains[0].upper - gains[0].lower)
 
 
 @pytest.mark.parametrize("metric", CLASSIFIER)

@@ -90,7 +90,7 @@ CASES = [
     ),
     pytest.param(
         line("task: regression", "task: guessing"),
-        ["demo.yaml:2: task: got 'guessing'", "'binary_classification', 'multiclass_classification' or 'regression'"],
+        ["demo.yaml:2: task: got 'guessing'", "'binary_classification', 'multiclass_classification', 'regression' or 'forecast'"],
         id="wrong word",
     ),
     pytest.param(

@@ -1,6 +1,7 @@
 """From an order to a champion or a green rejection, on a real instance, lake and registry."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -24,7 +25,7 @@ from training_assets.candidate import SINCE_CHAMPION, NoCandidateError, Predeces
 from training_assets.decide import Promotion
 from training_assets.definitions import build_defs as training
 from training_assets.gates import pass_gates
-from training_assets.recipes import RECIPES
+from training_assets.recipes import RECIPES, load_version
 from training_assets.rollout import NotAcceptedError, NothingToRollBackError, accepted_candidate, next_reference, promote, roll_back
 from training_assets.scoring import score_rows
 from training_assets.shadow import compare
@@ -171,8 +172,8 @@ def test_rollback_is_one_job_that_restores_and_records(tmp_path, instance):
         roll_back(platform.policy, platform.lake, platform.registry, reason="r", approved_by="me")
     platform.observe("2024-02-14")
     platform.retrain(platform.tick().run_requests[0])
-    model = platform.registry.load("shop", "1")
-    uri = platform.registry.log_candidate("shop", model, {}, {}, {}, "second")
+    model = load_version(platform.policy, platform.registry, "1")
+    uri = platform.registry.log_candidate("shop", partial(RECIPES["lightgbm"].log, model), {}, {}, {}, "second")
     second = platform.registry.register("shop", uri, {"model_uri": uri})
     assert platform.registry.register("shop", uri, {}) == second  # registering again gives the version it has
     platform.registry.set_champion("shop", second)
@@ -256,10 +257,10 @@ def test_gates_need_a_champion_beaten_and_enough_rows(tmp_path):
     truth = pd.Series(rng.integers(0, 2, 200).astype(float))
     good, noise = truth * 0.6 + rng.random(200) * 0.4, pd.Series(rng.random(200))
     frames = [pd.DataFrame({"y_pred": (scores >= 0.5).astype(float), "y_pred_proba": scores}) for scores in (good, noise)]
-    assert pass_gates(policy, truth, frames[0], frames[1]).is_accepted
-    assert not pass_gates(policy, truth, frames[1], frames[0]).is_accepted
-    assert not pass_gates(policy, truth, frames[0], frames[0]).is_accepted  # null twin: no gain
-    few = pass_gates(policy, truth.head(20), frames[0].head(20), frames[1].head(20))
+    assert pass_gates(policy, truth.to_frame("y_true"), frames[0], frames[1]).is_accepted
+    assert not pass_gates(policy, truth.to_frame("y_true"), frames[1], frames[0]).is_accepted
+    assert not pass_gates(policy, truth.to_frame("y_true"), frames[0], frames[0]).is_accepted  # null twin: no gain
+    few = pass_gates(policy, truth.head(20).to_frame("y_true"), frames[0].head(20), frames[1].head(20))
     assert not few.is_accepted
     assert few.reason == "20 held-out rows; expected at least 30 (gates.minimum_rows)"
 

@@ -17,7 +17,7 @@ from resources.rollout_log import events, serving_version
 from resources.vocabulary import Event, Kind, Verdict
 from training_assets.candidate import compete
 from training_assets.gates import pass_gates
-from training_assets.recipes import RECIPES
+from training_assets.recipes import RECIPES, load_version
 from training_assets.scoring import score_rows
 from training_assets.training_set import labelled_rows
 
@@ -62,9 +62,11 @@ def test_classes_that_change_places_become_one_run_that_promotes_a_better_model(
     rows = labelled_rows(platform.policy, platform.settings.models, synthetic.START + timedelta(days=40)).tail(50)
     rows = rows.assign(chunk="2024-02-09").reset_index(drop=True)
     nothing = pd.DataFrame(columns=list(tables.scored_batches(platform.policy).columns))
-    scored = score_rows(platform.policy, platform.registry.load("shop", version), version, rows, nothing, datetime.now(UTC))
+    scored = score_rows(
+        platform.policy, load_version(platform.policy, platform.registry, version), version, rows, nothing, datetime.now(UTC)
+    )
     platform.lake.replace("shop", tables.scored_batches(platform.policy), scored, {"chunk": "2024-02-09"})
-    again = score_rows(platform.policy, platform.registry.load("shop", version), version, rows, scored, datetime.now(UTC))
+    again = score_rows(platform.policy, load_version(platform.policy, platform.registry, version), version, rows, scored, datetime.now(UTC))
     pd.testing.assert_frame_equal(again, scored)  # nothing is new
 
 
@@ -131,6 +133,6 @@ def test_gates_need_a_champion_beaten(policy):
     noise = rng.dirichlet([1, 1, 1], 200)
     good = served(0.6 * np.eye(3)[truth.astype(int)] + 0.4 * noise)
     bad = served(rng.dirichlet([1, 1, 1], 200))
-    assert pass_gates(policy, truth, good, bad).is_accepted
-    assert not pass_gates(policy, truth, bad, good).is_accepted
-    assert not pass_gates(policy, truth, good, good).is_accepted  # null twin: no gain
+    assert pass_gates(policy, truth.to_frame("y_true"), good, bad).is_accepted
+    assert not pass_gates(policy, truth.to_frame("y_true"), bad, good).is_accepted
+    assert not pass_gates(policy, truth.to_frame("y_true"), good, good).is_accepted  # null twin: no gain

@@ -1,6 +1,7 @@
 """LightGBM classifier and regressor, repeatable to the last bit for a given seed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from resources.policy import MonitoredModel
@@ -30,6 +31,8 @@ class LightGBM:
     """Gradient-boosted trees; class 1 is predicted where its probability reaches one half, and of several classes the most likely one."""
 
     name = "lightgbm"
+    tasks: Collection[Task] = tuple(_OBJECTIVES)
+    needs_much_to_update = True
 
     def parameters(self, policy: MonitoredModel) -> Mapping[str, Any]:
         """Defaults, the declaration's overrides, and what makes the fit repeatable."""
@@ -44,6 +47,14 @@ class LightGBM:
         }
         return {**_DEFAULTS, **policy.retrain.parameters, **fixed}
 
+    def can_learn(self, policy: MonitoredModel, rows: "pd.DataFrame") -> bool:
+        """Whether there are ``gates.minimum_rows`` rows with two different outcomes."""
+        return len(rows) >= policy.gates.minimum_rows and bool(rows["y_true"].nunique() >= 2)
+
+    def expected(self, policy: MonitoredModel) -> str:
+        """Rows and classes."""
+        return f"at least {policy.gates.minimum_rows} with two classes"
+
     def fit(self, policy: MonitoredModel, rows: "pd.DataFrame") -> Any:
         """Fit a Booster on ``(n_rows, features + y_true)``; categories unseen later count as missing."""
         settle()
@@ -54,7 +65,7 @@ class LightGBM:
         data = lightgbm.Dataset(_inputs(policy, rows), rows["y_true"], free_raw_data=True)
         return lightgbm.train(parameters, data, num_boost_round=rounds)
 
-    def update(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> Any:
+    def update(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame", only: Collection[str] | None = None) -> Any:
         """Add trees to a copy of ``model``, fitted on ``(n_rows, features + y_true)``; its categories stay, others count as missing."""
         settle()
         import lightgbm
@@ -68,7 +79,7 @@ class LightGBM:
         data = lightgbm.Dataset(inputs, rows["y_true"], free_raw_data=True)
         return lightgbm.train(parameters, data, num_boost_round=_UPDATE_ROUNDS, init_model=model)
 
-    def predict(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame") -> "pd.DataFrame":
+    def predict(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame", past: "pd.DataFrame | None" = None) -> "pd.DataFrame":
         """Predict on the index of ``rows``; probabilities in [0, 1] for classifiers."""
         import pandas as pd
 
@@ -91,6 +102,22 @@ class LightGBM:
         names = [str(name) for name in policy.features.all]
         # LightGBM stores names without blanks
         return {name: float(gains[name.replace(" ", "_")] / total) for name in names} if total else {}
+
+    def log(self, model: Any) -> str:
+        """Log the Booster as text; gives the model's URI."""
+        import mlflow
+
+        return str(mlflow.lightgbm.log_model(model, name="model", pip_requirements=[f"lightgbm=={version('lightgbm')}"]).model_uri)
+
+    def read(self, uri: str) -> Any:
+        """The Booster behind a model URI; it loads from text, no code of the artifact is run."""
+        import mlflow
+
+        return mlflow.lightgbm.load_model(uri)
+
+    def logged(self, model: Any) -> tuple[Mapping[str, Any], Mapping[str, float]]:
+        """Nothing beside the declared parameters."""
+        return {}, {}
 
 
 def _inputs(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":

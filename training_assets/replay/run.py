@@ -18,6 +18,7 @@ from resources.policy_changes import changes
 from resources.registry import Registry
 from resources.retraining import Cost
 from resources.vocabulary import Event
+from training_assets.recipes import load_version
 from training_assets.replay.evidence import Evidence
 from training_assets.replay.figures import Comparison, Figures, Money, figures_of, first_harm
 from training_assets.replay.past import Past
@@ -196,7 +197,7 @@ def _money(scene: Scene, never: Walked, asked: Asked, chunks: Sequence[str]) -> 
 def _loader(policy: MonitoredModel, registry: Registry, recorded: Recorded) -> Callable[[str], Any]:
     log = recorded.log
     versions = set(log.loc[log["event"] == Event.PROMOTED, "to_version"].astype(str))
-    return lambda version: registry.load(policy.model, version) if version in versions else None
+    return lambda version: load_version(policy, registry, version) if version in versions else None
 
 
 def _references(policy: MonitoredModel, lake: Lake, past: Past) -> "Callable[[str], pd.DataFrame | None]":

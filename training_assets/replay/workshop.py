@@ -17,7 +17,7 @@ from training_assets.approval import gains_too_little
 from training_assets.candidate import NoCandidateError, Predecessor, compete
 from training_assets.decide import Decision, Promotion
 from training_assets.gates import pass_gates
-from training_assets.recipes import RECIPES
+from training_assets.recipes import recipe_of
 from training_assets.replay.past import Past
 from training_assets.rollout import next_reference
 from training_assets.training_set import (
@@ -97,7 +97,7 @@ class Workshop:
         """``policy.predictions`` of a model on some rows, on their index."""
         if serving.model is None:
             return rows[self.policy.predictions]
-        return RECIPES[self.policy.retrain.recipe].predict(self.policy, serving.model, rows)
+        return recipe_of(self.policy).predict(self.policy, serving.model, rows)
 
     def scored(self, serving: Serving, chunk: str) -> "pd.DataFrame":
         """Predictions of a model on a chunk it would have served, on the index of its rows."""
@@ -143,7 +143,7 @@ class Workshop:
             best = compete(policy, train, held_out, onset, decision.update, _predecessor(champion))[0]
         except (NothingToLearnError, NoCandidateError) as error:
             return Attempt(None, f"failed: {error}")
-        judged = pass_gates(policy, held_out["y_true"], best.predictions, self.predictions(champion, held_out) if champion else None)
+        judged = pass_gates(policy, held_out, best.predictions, self.predictions(champion, held_out) if champion else None)
         if not judged.is_accepted:
             return Attempt(None, f"rejected: {judged.reason}")
         if judged.gain is not None and gains_too_little(policy, judged.gain.gain):

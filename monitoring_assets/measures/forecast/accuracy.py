@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures.forecast.matured import levels_of
-from monitoring_assets.measures.forecast.names import BASELINE, REALIZED, ForecastKind
+from monitoring_assets.measures.forecast.names import BASELINE, REALIZED
 from monitoring_assets.measures.forecast.standard_error import standard_error
 from monitoring_assets.measures.lines import REFERENCE, lines_of
 from monitoring_assets.measures.number import Number, refused
+from resources.vocabulary import Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 METRICS: Mapping[str, str] = {
     "mae": "mean absolute error, unit of y, at least 0",
     "rmse": "root of the mean squared error, unit of y, at least 0",
+    "mse": "mean squared error, squared unit of y, at least 0",
     "bias": "mean of forecast minus outcome, unit of y; above 0 the forecasts are too high",
     "smape": "mean of |error| over |forecast| + |outcome|, in [0, 1]; a row with both 0 counts 0",
     "wape": "sum of |error| over sum of |outcome|, at least 0; NaN where all outcomes are 0",
@@ -143,7 +145,7 @@ def _value(name: str, rows: "pd.DataFrame") -> float:
     import numpy as np
 
     plain = {"mase": "mae", "rmsse": "rmse"}.get(name, name)
-    if plain in ("mae", "rmse", "bias", "smape", "wape", "mape"):
+    if plain in ("mae", "mse", "rmse", "bias", "smape", "wape", "mape"):
         with np.errstate(invalid="ignore", divide="ignore"):
             return _library(plain, rows, ["mean"])
     if name == "tracking_signal":
@@ -223,6 +225,7 @@ def row_terms(name: str, rows: "pd.DataFrame") -> "np.ndarray":
     plain: dict[str, Callable[[], np.ndarray]] = {
         "mae": lambda: size,
         "mase": lambda: size,
+        "mse": lambda: size**2,
         "bias": lambda: mean - y,
         "mape": lambda: size / np.abs(y),
         "smape": lambda: np.divide(size, total, out=np.zeros_like(size), where=total > 0),
@@ -246,7 +249,7 @@ def accuracy_lines(
         for name, number in measure_accuracy(rows, scales, metrics).items():
             compared = BASELINE if name in _SKILLS else REFERENCE
             lines.append({
-                "chunk": chunk, "kind": str(ForecastKind.FORECAST_ERROR), "method": REALIZED, "subject": name, "segment": segment,
+                "chunk": chunk, "kind": str(Kind.FORECAST_ERROR), "method": REALIZED, "subject": name, "segment": segment,
                 "compared_with": compared, "value": number.value, "standard_error": number.standard_error, "n_rows": number.n_rows,
                 "is_deciding": False, "reason": number.reason,
             })  # fmt: skip

@@ -8,9 +8,10 @@ coefficient is corrected for the break that was fitted away with it.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from monitoring_assets.measures.forecast.names import ONE_STEP_ERROR, ForecastKind
+from monitoring_assets.measures.forecast.names import ONE_STEP_ERROR
 from monitoring_assets.measures.lines import ALL, lines_of
 from monitoring_assets.measures.number import NAN
+from resources.vocabulary import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,7 +215,7 @@ def break_lines(
     rate = false_alarms / max(1, len(found))
     return lines_of([
         {
-            "chunk": chunk, "kind": str(ForecastKind.STRUCTURAL_BREAK), "method": f"sup_f_{one.shape}", "subject": ONE_STEP_ERROR,
+            "chunk": chunk, "kind": str(Kind.STRUCTURAL_BREAK), "method": f"sup_f_{one.shape}", "subject": ONE_STEP_ERROR,
             "segment": segment, "value": one.statistic, "n_rows": one.n_elements, "effect": one.size, "p_value": one.p_value,
             "breach": one.p_value < rate, "reason": _told(one, dates),
         }

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures.forecast.accuracy import measure_accuracy, row_terms
 from monitoring_assets.measures.forecast.matured import levels_of
-from monitoring_assets.measures.forecast.names import NOMINAL, REALIZED, ForecastKind
+from monitoring_assets.measures.forecast.names import NOMINAL, REALIZED
 from monitoring_assets.measures.forecast.standard_error import design_effect
 from monitoring_assets.measures.lines import REFERENCE, lines_of
 from monitoring_assets.measures.number import NAN, Number
+from resources.vocabulary import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +124,7 @@ def coverage_lines(
 def _line(number: Number, level: str, reference: ReferenceCoverage, compared: str, rate: float) -> dict[str, object]:
     n_effective = number.n_rows / reference.design_effect
     line = {
-        "kind": str(ForecastKind.INTERVAL_COVERAGE), "method": REALIZED, "subject": f"coverage_{level}", "value": number.value, "n_rows": number.n_rows,
+        "kind": str(Kind.INTERVAL_COVERAGE), "method": REALIZED, "subject": f"coverage_{level}", "value": number.value, "n_rows": number.n_rows,
         "standard_error": number.standard_error, "is_deciding": compared == REFERENCE,
     }  # fmt: skip
     if number.reason or n_effective < 1:

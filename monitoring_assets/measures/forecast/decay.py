@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from monitoring_assets.measures.forecast.names import ForecastKind
-from resources.vocabulary import Verdict
+from resources.vocabulary import Kind, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +49,11 @@ VERDICTS = {
 }
 #: Detectors that point at a lasting shift, and the one that points at a wider scale.
 _SHIFT, _SCALE = ("cusum", "page_hinkley"), "cusum_absolute"
-_KINDS = tuple(str(kind) for kind in (ForecastKind.FORECAST_ERROR, ForecastKind.INTERVAL_COVERAGE, ForecastKind.RESIDUAL_DRIFT))
+_ERRORS = (str(Kind.FORECAST_ERROR), str(Kind.REALIZED_PERFORMANCE))
+_KINDS = (*_ERRORS, str(Kind.INTERVAL_COVERAGE), str(Kind.RESIDUAL_DRIFT))
 
 #: Lines whose reason names a date.
-_DATED = (str(ForecastKind.RESIDUAL_DRIFT), str(ForecastKind.STRUCTURAL_BREAK))
+_DATED = (str(Kind.RESIDUAL_DRIFT), str(Kind.STRUCTURAL_BREAK))
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,16 @@ def judge_decay(lines: "pd.DataFrame") -> DecayJudgement:
     speak); coverage outside its band alone is ``coverage``. Errors that fall, and a break that hurts nothing, are no decay.
 
     Args:
-        lines: of the kinds of ``ForecastKind``, columns of ``lines.COLUMNS``; others are ignored.
+        lines: of the kinds that forecasts have, columns of ``lines.COLUMNS``; others are ignored.
     """
     own = lines[lines["is_deciding"]]
     if not (own["kind"].isin(_KINDS) & own["value"].notna()).any():
         return _judged(Decay.UNDECIDED, 0.0, [])
     breached = own[own["breach"]]
     error, coverage, residual, broken = (
-        breached[breached["kind"] == kind]
-        for kind in (
-            ForecastKind.FORECAST_ERROR, ForecastKind.INTERVAL_COVERAGE, ForecastKind.RESIDUAL_DRIFT, ForecastKind.STRUCTURAL_BREAK,
-        )
-    )  # fmt: skip
+        breached[breached["kind"].isin(kinds)]
+        for kinds in (_ERRORS, [Kind.INTERVAL_COVERAGE], [Kind.RESIDUAL_DRIFT], [Kind.STRUCTURAL_BREAK])
+    )
     shifted = residual[residual["method"].isin(_SHIFT)]
     wider = residual[(residual["method"] == _SCALE) & residual["reason"].str.startswith("up")]
     biased = error[error["subject"] == "bias"]

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.calibrated import Calibrated, Judged, calibrate
 from monitoring_assets.measures.forecast.accuracy import measure_accuracy, row_terms
-from monitoring_assets.measures.forecast.names import REALIZED, ForecastKind
+from monitoring_assets.measures.forecast.names import REALIZED
 from monitoring_assets.measures.limits import block_sizes, block_starts
 from monitoring_assets.measures.lines import lines_of
 from monitoring_assets.measures.number import Number
+from resources.vocabulary import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Numbers that limits can be fitted for, beside ``winkler_<level>``: means over rows, and the root of one.
+LIMITED = ("mae", "mase", "mse", "rmse", "bias", "smape", "mape", "pinball", "crps")
 #: Numbers that can also be too small; of the others only growth is harm.
 TWO_SIDED = ("bias",)
 
@@ -38,7 +41,7 @@ def fit_error_limits(
     Args:
         segments: of the matured backtest, from ``segments_of``.
         usual_dates: dates of a chunk, at least 1.
-        metrics: plain means over rows: ``mae``, ``mase``, ``bias``, ``smape``, ``mape``, ``pinball``, ``crps``, ``winkler_<level>``.
+        metrics: those of ``LIMITED``, and ``winkler_<level>``.
         scales: from ``scales_of``, for ``mase``.
     """
     found = {}
@@ -46,7 +49,7 @@ def fit_error_limits(
         for metric in metrics:
             totals = _by_date(rows, metric, scales)
             sizes = block_sizes(len(totals), usual_dates) if usual_dates > 1 else [1]
-            samples = {size: _block_means(totals, size, is_usual=size == usual_dates) for size in sizes}
+            samples = {size: _block_values(metric, totals, size, is_usual=size == usual_dates) for size in sizes}
             found[segment, metric] = _calibrated(metric, samples, len(totals), usual_dates)
     return ErrorLimits(found, usual_dates)
 
@@ -56,7 +59,7 @@ def _by_date(rows: "pd.DataFrame", metric: str, scales: "pd.DataFrame | None") -
     import numpy as np
     import pandas as pd
 
-    terms = row_terms(metric, rows)
+    terms = row_terms("mse" if metric == "rmse" else metric, rows)
     if metric == "mase" and scales is not None:
         terms = terms / rows["unique_id"].map(scales["mase"]).to_numpy(dtype="float64")
     is_finite = np.isfinite(terms)
@@ -64,13 +67,14 @@ def _by_date(rows: "pd.DataFrame", metric: str, scales: "pd.DataFrame | None") -
     return frame.groupby("ds", sort=True)["term"].agg(["sum", "size"])
 
 
-def _block_means(totals: "pd.DataFrame", size: int, *, is_usual: bool) -> list[float]:
+def _block_values(metric: str, totals: "pd.DataFrame", size: int, *, is_usual: bool) -> list[float]:
     import numpy as np
 
     starts = block_starts(len(totals), size, is_usual=is_usual)
     sums = [np.r_[0.0, np.cumsum(totals[name].to_numpy(dtype="float64"))] for name in ("sum", "size")]
     term, count = (own[starts + size] - own[starts] for own in sums)
-    return (term / count).tolist()
+    values = np.sqrt(term / count) if metric == "rmse" else term / count
+    return list(map(float, values))
 
 
 def _calibrated(metric: str, samples: dict[int, list[float]], n_dates: int, usual: int) -> Calibrated:
@@ -112,6 +116,6 @@ def error_lines(
 def _line(metric: str, number: Number, judged: Judged, n_numbers: int) -> dict[str, object]:
     corrected = min(1.0, judged.p_value * n_numbers) if judged.p_value == judged.p_value else judged.p_value
     return {
-        "kind": str(ForecastKind.FORECAST_ERROR), "method": REALIZED, "subject": metric, "value": number.value,
+        "kind": str(Kind.FORECAST_ERROR), "method": REALIZED, "subject": metric, "value": number.value,
         "standard_error": number.standard_error, "n_rows": number.n_rows, **asdict(judged), "adjusted_p_value": corrected,
     }  # fmt: skip

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.detectors import ALLOWANCE
-from monitoring_assets.measures.forecast.names import ONE_STEP_ERROR, ForecastKind
+from monitoring_assets.measures.forecast.names import ONE_STEP_ERROR
 from monitoring_assets.measures.lines import ALL, lines_of
 from monitoring_assets.measures.sequential import LARGEST, Detection, Detector, detect, fit_detector
+from resources.vocabulary import Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,7 +190,7 @@ def residual_lines(
     """
     return lines_of([
         {
-            "chunk": chunk, "kind": str(ForecastKind.RESIDUAL_DRIFT), "method": state.detector, "subject": ONE_STEP_ERROR, "segment": segment,
+            "chunk": chunk, "kind": str(Kind.RESIDUAL_DRIFT), "method": state.detector, "subject": ONE_STEP_ERROR, "segment": segment,
             "value": state.statistic, "upper_limit": state.threshold, "n_rows": state.n_steps, "breach": state.position is not None,
             "reason": _told(state, dates),
         }

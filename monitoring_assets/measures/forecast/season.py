@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.breaches import ALL_FEATURES, drift_lines
 from monitoring_assets.measures.encoding import encode, fit_encoding
-from monitoring_assets.measures.forecast.names import ForecastKind
 from monitoring_assets.measures.lines import REFERENCE, lines_of
 from monitoring_assets.measures.mmd import WINSOR
 from monitoring_assets.measures.number import Number, refused
 from monitoring_assets.measures.univariate import FittedColumn, FrameRows, fit_columns, measure_columns, season_of
 from resources.policy import Features, MonitoredModel
+from resources.vocabulary import Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,7 +198,7 @@ def days_lines(chunk: str, number: Number, false_alarms: float, season: str | No
     """The line of one window's ``measure_days``; it breaches where its p-value is below ``false_alarms``."""
     compared = f"same {season}" if season else REFERENCE
     return lines_of([{
-        "chunk": chunk, "kind": str(ForecastKind.SEASONAL_DRIFT), "method": METHOD, "subject": ALL_FEATURES, "compared_with": compared,
+        "chunk": chunk, "kind": str(Kind.SEASONAL_DRIFT), "method": METHOD, "subject": ALL_FEATURES, "compared_with": compared,
         "value": number.value, "n_rows": number.n_rows, "p_value": number.p_value, "breach": number.p_value < false_alarms,
         "reason": number.reason,
     }])  # fmt: skip

@@ -85,7 +85,7 @@ def _tasks(fitted: Fitted, seen: "pd.DataFrame", steps: "pd.DataFrame", levels: 
     tasks = {}
     for key, states in fitted.states.groupby("unique_id", sort=False):
         own = histories[key]
-        is_forward = own["ds"].iloc[-1] > until[key]
+        is_forward = own["ds"].iloc[-1] != until[key]
         tasks[str(key)] = {
             "states": dict(zip(states["model"], states["state"], strict=True)),
             "h": len(ahead[key]),
