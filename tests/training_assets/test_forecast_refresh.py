@@ -114,6 +114,20 @@ def test_a_refreshed_forecaster_survives_storing(every, tmp_path):
     pd.testing.assert_frame_equal(load(save(fresh, tmp_path)).forecast(), fresh.forecast())
 
 
+@pytest.mark.parametrize("how", ["mean", "median"])
+def test_a_combination_is_kept_by_storing_refreshing_and_refitting(how, tmp_path):
+    frame, middle = daily(2), {"mean": np.mean, "median": np.median}[how]
+    fitted = FORECASTER.fit(spec(candidates=("mstl", "seasonal_level"), combine=how, intervals="conformal"), frame)
+    fresh = FORECASTER.refresh(load(save(fitted, tmp_path)), next_rows(frame, 3))
+    for again in (fresh, FORECASTER.refit(fitted, fresh.history), FORECASTER.search(fresh)):
+        assert set(again.choices["models"]) == {"mstl+seasonal_level+seasonal_naive"}
+        y = again.history[again.history["unique_id"] == "s1"]["y"].to_numpy()
+        models = [from_json(text) for text in again.states[again.states["unique_id"] == "s1"]["state"]]
+        own = again.forecast()
+        told = own[own["unique_id"] == "s1"]["mean"].to_numpy()
+        assert told == pytest.approx(middle([model.forward(y, 7)["mean"] for model in models], axis=0))
+
+
 def test_a_refresh_refuses_gaps_doubles_and_strangers(every):
     rows = next_rows(every.history)
     with pytest.raises(SeriesError, match="gaps"):
@@ -149,12 +163,20 @@ def test_a_progress_bar_is_shown_only_when_asked(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", [{"n_jobs": 2}, {"n_jobs": 2, "engine": "dask"}], ids=["processes", "dask"])
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [
+        ({"n_jobs": 2}, {"average": 2}),
+        ({"n_jobs": 2, "engine": "dask"}, {"average": 2}),
+        ({"n_jobs": 2, "engine": "dask"}, {"combine": "median"}),
+    ],
+    ids=["processes", "dask", "dask, all together"],
+)
 @pytest.mark.filterwarnings("ignore")  # of dask and distributed
-def test_where_it_runs_changes_no_bit(where):
+def test_where_it_runs_changes_no_bit(where, how):
     frame = daily(4)
     names = ("mstl", "auto_theta", "lightgbm")
-    alone, spread = (FORECASTER.fit(spec(candidates=names, average=2, **one), frame) for one in ({}, where))
+    alone, spread = (FORECASTER.fit(spec(candidates=names, **how, **one), frame) for one in ({}, where))
     assert spread.choices["models"].tolist() == alone.choices["models"].tolist()
     assert spread.states["state"].tolist() == alone.states["state"].tolist()
     numbers = ["mean", "lo-80", "hi-80", "lo-95", "hi-95"]

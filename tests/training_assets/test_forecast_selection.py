@@ -6,6 +6,7 @@ import pytest
 from forecast_series import daily, spec
 
 from training_assets.recipes.forecast import FORECASTER, Backtest, SeriesError
+from training_assets.recipes.forecast.exogenous import inputs
 from training_assets.recipes.forecast.intervals import half_widths
 from training_assets.recipes.forecast.selection import cross_validate, select
 
@@ -71,6 +72,49 @@ def test_an_average_forecasts_the_mean_of_its_members():
         means.append(np.tile(frame[frame["unique_id"] == name]["y"].to_numpy()[-7:], 1))
     own = fitted.forecast()
     assert own[own["unique_id"] == name]["mean"].to_numpy() == pytest.approx(np.mean(means, axis=0))
+
+
+@pytest.mark.parametrize("how", ["mean", "median"])
+def test_a_combination_of_all_chooses_nothing_and_speaks_in_units_of_y(how):
+    names, frame = ("mstl", "seasonal_level", "naive"), daily()
+    every = {"candidates": names, "transform": "log", "intervals": "conformal"}
+    fitted = FORECASTER.fit(spec(combine=how, **every), frame)
+    assert set(fitted.choices["models"]) == {"mstl+naive+seasonal_level+seasonal_naive"}
+    told = cross_validate(spec(**every), inputs(spec(**every), frame))
+    middle = getattr(told[["seasonal_naive", *names]], how)(axis=1)
+    assert fitted.errors["error"].to_numpy() == pytest.approx((told["y"] - middle).to_numpy())
+    # the last window of the backtest is what a forecast from its cutoff says
+    last = told["cutoff"].max()
+    before = FORECASTER.fit(spec(combine=how, **every), frame[frame["ds"] <= last].reset_index(drop=True)).forecast()
+    assert before["mean"].to_numpy() == pytest.approx(middle[told["cutoff"] == last].to_numpy())
+    assert (before["lo-95"] <= before["mean"]).all()
+
+
+def test_a_combination_stands_on_the_models_that_never_failed(monkeypatch):
+    from statsforecast.models import MSTL
+
+    frame, run = daily(2), MSTL.forecast
+
+    def refuse(self, y, **asked):
+        if y[0] == frame["y"][0]:
+            raise RuntimeError("singular")
+        return run(self, y=y, **asked)
+
+    monkeypatch.setattr(MSTL, "forecast", refuse)
+    fitted = FORECASTER.fit(spec(candidates=("mstl", "seasonal_level"), combine="mean", intervals="conformal"), frame)
+    choices = fitted.choices.set_index("unique_id")
+    assert choices["models"].to_dict() == {"s0": "seasonal_level+seasonal_naive", "s1": "mstl+seasonal_level+seasonal_naive"}
+    assert not choices["is_fallback"].any()
+    assert np.isfinite(fitted.forecast()[["mean", "lo-95"]]).all().all()
+
+
+def test_a_combination_with_the_baseline_in_it_still_beats_the_baseline_alone():
+    frame = daily(30, days=63, seed=11)
+    is_held = frame.groupby("unique_id").cumcount(ascending=False) < 7
+    asked = spec(candidates=("mstl", "seasonal_level"), combine="mean", intervals="conformal")
+    forecast = FORECASTER.fit(asked, frame[~is_held].reset_index(drop=True)).forecast()
+    y, last_week = (one[is_held].to_numpy() for one in (frame["y"], frame.groupby("unique_id")["y"].shift(7)))
+    assert np.abs(forecast["mean"].to_numpy() - y).mean() < 0.95 * np.abs(last_week - y).mean()
 
 
 def test_a_series_whose_candidates_fail_gets_the_fallback_flagged_and_with_the_reason(monkeypatch):

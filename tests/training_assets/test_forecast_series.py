@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from forecast_series import daily, spec
 
-from training_assets.recipes.forecast import FORECASTER, Exogenous, SeriesError, fill_gaps
+from training_assets.recipes.forecast import FORECASTER, Backtest, Exogenous, SeriesError, fill_gaps
 from training_assets.recipes.forecast.series import check_shape, checked
 
 
@@ -79,6 +79,10 @@ def test_a_specification_names_the_models_it_could_have_meant():
         spec(levels=(0,))
     with pytest.raises(ValueError, match="max_history: got 10"):
         spec(max_history=10)
+    with pytest.raises(ValueError, match="average: got 2 with combine: median"):
+        spec(average=2, combine="median")
+    with pytest.raises(ValueError, match="backtest: got 7 errors per series"):
+        spec(combine="mean", backtest=Backtest(windows=1))
     with pytest.raises(ValueError, match="fallback: got 'lightgbm'"):
         spec(fallback="lightgbm")
 

@@ -62,6 +62,9 @@ class ForecastSpec(_Plain):
     parameters: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     #: Averages of the best 2, 3, … of a series compete as well, up to this many members.
     average: int = Field(default=1, ge=1)
+    #: ``mean``, ``median``: nothing is chosen; the baseline and every candidate that never failed speak together. For few series
+    #: or few independent windows, where a choice follows noise.
+    combine: Literal["best", "mean", "median"] = "best"
     exogenous: tuple[Exogenous, ...] = ()
     #: ``log``: models see the logarithm of ``y``, for seasons that grow with the level; ``y`` must be positive.
     #: Means are then medians in units of ``y``.
@@ -96,7 +99,12 @@ class ForecastSpec(_Plain):
                 f"exogenous {early}: got a lag below {self.h + self.embargo}, so the last step would need values of its own future; "
                 f"expected at least h + embargo = {self.h + self.embargo}, or no lag for columns known in advance"
             )
-        has_native = self.intervals == "native" and self.average == 1 and LAGS not in self.candidates
+        if self.combine != "best" and self.average > 1:
+            raise ValueError(
+                f"average: got {self.average} with combine: {self.combine}, which chooses no best; expected 1, or combine: best"
+            )
+        is_single = self.combine == "best" and self.average == 1
+        has_native = self.intervals == "native" and is_single and LAGS not in self.candidates
         needed, found = max((-(-level // (100 - level)) for level in self.levels), default=0), self.h * self.backtest.windows
         if not has_native and found < needed:
             raise ValueError(

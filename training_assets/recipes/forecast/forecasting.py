@@ -54,13 +54,14 @@ def _around(mean: "np.ndarray", widths: "dict[int, np.ndarray]") -> "dict[str, n
 
 
 def _combined(spec: ForecastSpec, answers: dict[str, dict[str, Any]]) -> "dict[str, np.ndarray]":
-    """The mean of several models, in units of ``y``; the intervals too where there is only one."""
+    """Several models combined, in units of ``y``; the intervals too where there is only one."""
     import numpy as np
 
     if len(answers) == 1:
         return {name: restored(spec, np.array(values))[spec.embargo :] for name, values in next(iter(answers.values())).items()}
     means = [restored(spec, np.array(one["mean"])) for _, one in sorted(answers.items())]
-    return {"mean": np.mean(means, axis=0)[spec.embargo :]}
+    middle = np.median if spec.combine == "median" else np.mean
+    return {"mean": middle(means, axis=0)[spec.embargo :]}
 
 
 def _answers(fitted: Fitted, steps: "pd.DataFrame", levels: list[int]) -> dict[str, dict[str, dict[str, Any]]]:

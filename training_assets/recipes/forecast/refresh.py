@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SeriesForecaster:
-    """Per series the best of several models by rolling origin; the seasonal naive one is always among them."""
+    """Per series the best of several models by rolling origin, or all together; the seasonal naive one is always among them."""
 
     name = "forecast"
 

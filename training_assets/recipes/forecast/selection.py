@@ -1,10 +1,11 @@
 """Which model forecasts each series: every candidate is tried by rolling origin, the best is kept with its table.
 
-Belongs here: the backtest of all candidates, scores, averages of the best, the choice. Does not: the final fit (``fitting``).
+Belongs here: the backtest of all candidates, scores, combinations, the choice. Does not: the final fit (``fitting``).
 Reads and writes nothing.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from training_assets.recipes.forecast.base import BASELINE, LAGS
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from training_assets.recipes.forecast.base import ForecastSpec
 
 _KEYS = ["unique_id", "cutoff"]
+_ALL = "all"
 JOIN = "+"
 
 
@@ -38,30 +40,47 @@ class Selection:
 
 
 def select(spec: "ForecastSpec", series: "pd.DataFrame") -> Selection:
-    """Try every candidate, and the averages of the best few of each series, and keep the best.
+    """Try every candidate and keep the best one, the best average of a few, or all of them, as ``combine`` says.
 
     Args:
         spec: names candidates, windows, metric and embargo.
         series: ``unique_id, ds, y`` and what the models may see (see ``inputs``), every series long enough.
 
     Returns:
-        The choice per series. Of equals the one earlier in the list wins, the baseline first.
+        The choice per series. Of equals the one earlier in the list wins, the baseline first. A model that failed in a window of a
+        series is no part of its combination.
     """
-    import numpy as np
-
     found = cross_validate(spec, series)
     names = [name for name in spec.names if name in found]
     scores = score(spec, found, names, series)
     members = _ranked(scores, names)
-    options: list[str] = list(names)
-    rows = scores.index.get_indexer(found["unique_id"])
-    values = found[names].to_numpy(dtype="float64")
-    for size in range(2, min(spec.average, len(names)) + 1):
+    if spec.combine == "best":
+        options = [*names, *_with_averages(spec, found, scores, names, members)]
+        return Selection(*_chosen(found, score(spec, found, options, series), options, members))
+    sound = {key: [one for one in own if isfinite(scores.loc[key, one])] for key, own in members.items()}
+    _with_all(spec, found, names, sound)
+    return Selection(*_chosen(found, score(spec, found, [*names, _ALL], series), [_ALL], sound))
+
+
+def _with_averages(
+    spec: "ForecastSpec", found: "pd.DataFrame", scores: "pd.DataFrame", names: list[str], members: dict[str, list[str]]
+) -> list[str]:
+    """Put the averages of the best 2, 3, … beside the candidates; gives the new columns."""
+    import numpy as np
+
+    rows, values = scores.index.get_indexer(found["unique_id"]), found[names].to_numpy(dtype="float64")
+    sizes = range(2, min(spec.average, len(names)) + 1)
+    for size in sizes:
         best = np.array([[names.index(one) for one in members[key][:size]] for key in scores.index])
         found[f"best_{size}"] = np.take_along_axis(values, best[rows], axis=1).mean(axis=1)
-        options.append(f"best_{size}")
-    scores = score(spec, found, options, series)
-    return Selection(*_chosen(spec, found, scores, options, members))
+    return [f"best_{size}" for size in sizes]
+
+
+def _with_all(spec: "ForecastSpec", found: "pd.DataFrame", names: list[str], members: dict[str, list[str]]) -> None:
+    """Put the combination of a series' members beside the candidates; NaN where it has none."""
+    is_member = found["unique_id"].map({key: [name in own for name in names] for key, own in members.items()}).to_list()
+    own = found[names].where(is_member)
+    found[_ALL] = own.median(axis=1) if spec.combine == "median" else own.mean(axis=1)
 
 
 def cross_validate(spec: "ForecastSpec", series: "pd.DataFrame") -> "pd.DataFrame":
@@ -108,7 +127,7 @@ def _ranked(scores: "pd.DataFrame", names: list[str]) -> dict[str, list[str]]:
 
 
 def _chosen(
-    spec: "ForecastSpec", found: "pd.DataFrame", scores: "pd.DataFrame", options: list[str], members: dict[str, list[str]]
+    found: "pd.DataFrame", scores: "pd.DataFrame", options: list[str], members: dict[str, list[str]]
 ) -> tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]:
     import numpy as np
     import pandas as pd
@@ -132,5 +151,7 @@ def _chosen(
 
 
 def _models(option: str, ranked: list[str]) -> str:
+    if option == _ALL:
+        return JOIN.join(sorted(ranked))
     size = option.removeprefix("best_")
     return JOIN.join(sorted(ranked[: int(size)])) if size != option else option
