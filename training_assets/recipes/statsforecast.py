@@ -47,6 +47,7 @@ def spec_of(policy: MonitoredModel) -> "ForecastSpec":
         levels=tuple(own.levels),
         candidates=tuple(own.candidates),
         average=own.average,
+        combine=own.combine,
         exogenous=tuple(exogenous),
         transform=own.transform,
         intervals=own.intervals,
