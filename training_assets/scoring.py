@@ -139,7 +139,8 @@ def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
     if policy.replay is None:
         return []
     if not lake.partitions(policy.model, tables.scored_batches(policy), "chunk"):
-        return list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
+        past = list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
+        return past or list(policy.cadence.keys_between(policy.replay.start, policy.replay.end))[:1]
     newest = policy.cadence.shift(policy.cadence.key(now(policy, lake)), -1)
     if newest != newest_decided(policy, lake):
         return []

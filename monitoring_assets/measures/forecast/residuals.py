@@ -7,7 +7,7 @@ means outcomes above their forecasts (or, for ``cusum_absolute``, a wider scale)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.detectors import ALLOWANCE
@@ -139,6 +139,31 @@ def residual_states(watch: ResidualWatch, history: "np.ndarray") -> list[Residua
     """
     starts = _window_starts(watch, len(history))
     return [_state(detector, history, starts) for detector in watch.detectors]
+
+
+def standing_states(watch: ResidualWatch, history: "np.ndarray", recent: int) -> list[ResidualState]:
+    """State of every detector where an alarm stands for ``recent`` elements only, and watching starts anew after it.
+
+    A lasting change alarms again and again; one that has passed, or that the model has followed, is forgotten.
+
+    Args:
+        watch: from ``fit_residual_watch``.
+        history: as for ``residual_states``.
+        recent: newest elements in which an alarm still counts, at least 1.
+    """
+    return [_standing(replace(watch, detectors=(detector,)), history, recent) for detector in watch.detectors]
+
+
+def _standing(watch: ResidualWatch, history: "np.ndarray", recent: int) -> ResidualState:
+    start, alarmed = 0, None
+    while True:
+        state = residual_states(watch, history[start:])[0]
+        if state.position is None or state.onset is None:
+            break
+        alarmed = replace(state, position=start + state.position, onset=start + state.onset)
+        start += state.position + 1
+    stands = alarmed is not None and alarmed.position is not None and alarmed.position >= len(history) - recent
+    return alarmed if alarmed is not None and stands else state
 
 
 def _window_starts(watch: ResidualWatch, n_steps: int) -> list[int]:

@@ -14,7 +14,7 @@ from monitoring_assets.measures.forecast.breaks import break_lines, date_break
 from monitoring_assets.measures.forecast.coverage import ReferenceCoverage, coverage_lines, fit_coverage
 from monitoring_assets.measures.forecast.error_limits import LIMITED, ErrorLimits, error_lines, fit_error_limits
 from monitoring_assets.measures.forecast.matured import levels_of, matured, segments_of
-from monitoring_assets.measures.forecast.residuals import ResidualWatch, fit_residual_watch, residual_lines, residual_states
+from monitoring_assets.measures.forecast.residuals import ResidualWatch, fit_residual_watch, residual_lines, standing_states
 from monitoring_assets.measures.lines import ALL, joined
 from monitoring_assets.measures.sequential import Detector
 from monitoring_assets.measures.univariate import segment_name
@@ -35,6 +35,8 @@ _BY_HORIZON = ("mae", "mase", "bias", "skill")
 _FEWEST = 8
 #: Newest errors in which a break is looked for.
 _LOOKED_AT = 400
+#: Chunks for which an alarm of a detector counts; a change that lasts alarms again.
+_RECENT = 3
 #: Chance of a break being named where there is none.
 _BREAK = 0.01
 UNIQUE_ID = "unique_id"
@@ -51,6 +53,7 @@ class Watch:
         usual: mean of each metric over the chunks of the backtest.
         spreads: standard deviation of errors, by series, then by horizon as text; ``all`` is over all horizons.
         scales: unit of MASE by series.
+        block: steps that are put together before the detectors see them: errors of half an hour and the next are one error.
     """
 
     limits: ErrorLimits
@@ -59,6 +62,7 @@ class Watch:
     usual: Mapping[str, float]
     spreads: Mapping[str, Mapping[str, float]]
     scales: Mapping[str, float]
+    block: int = 1
 
     def as_plain(self) -> dict[str, Any]:
         """Plain data for storage."""
@@ -68,6 +72,7 @@ class Watch:
             "coverage": {level: asdict(one) for level, one in self.coverage.items()},
             "residuals": {segment: asdict(one) for segment, one in self.residuals.items()},
             "usual": dict(self.usual), "spreads": {name: dict(own) for name, own in self.spreads.items()}, "scales": dict(self.scales),
+            "block": self.block,
         }  # fmt: skip
 
     @classmethod
@@ -81,6 +86,7 @@ class Watch:
             plain["usual"],
             plain["spreads"],
             plain["scales"],
+            plain["block"],
         )
 
 
@@ -112,10 +118,11 @@ def fit_watch(policy: MonitoredModel, own: Forecast, rows: "pd.DataFrame", scale
     parts, units = watched(policy, own, answered), _units(scales)
     metrics = [name for name in dict.fromkeys([*policy.metrics, "bias"]) if name in LIMITED]
     spreads = _spreads(answered)
+    block = _block(stream(spreads, answered)[1], steps)
     residuals = {
         segment: fit_residual_watch(
-            stream(spreads, part)[1],
-            steps_per_chunk=steps,
+            stream(spreads, part, block)[1],
+            steps_per_chunk=-(-steps // block),
             n_chunks=WINDOW,
             false_alarms=min(0.5, WINDOW * own.false_alarms / 3 / len(parts)),
             seed=policy.retrain.seed,
@@ -126,7 +133,7 @@ def fit_watch(policy: MonitoredModel, own: Forecast, rows: "pd.DataFrame", scale
     }
     chunks = [measure_accuracy(part, units, policy.metrics) for _, part in answered.groupby(per_chunk)]
     usual = {name: float(np.nanmean([one[name].value for one in chunks])) for name in policy.metrics} if chunks else {}
-    return Watch(fit_error_limits(parts, steps, metrics, units), fit_coverage(answered), residuals, usual, spreads, dict(scales))
+    return Watch(fit_error_limits(parts, steps, metrics, units), fit_coverage(answered), residuals, usual, spreads, dict(scales), block)
 
 
 def with_limits(fresh: Watch, before: Watch, fewest: int) -> Watch:
@@ -177,11 +184,24 @@ def _spreads(rows: "pd.DataFrame") -> dict[str, dict[str, float]]:
     return found
 
 
-def stream(spreads: Mapping[str, Mapping[str, float]], rows: "pd.DataFrame") -> "tuple[Sequence[Any], np.ndarray]":
+def _block(errors: "np.ndarray", steps: int) -> int:
+    """Steps of a chunk that tell as much as one independent one: the integrated autocorrelation time, a whole part of the chunk."""
+    import numpy as np
+
+    from monitoring_assets.measures.sequential import block_length
+
+    finite = errors[np.isfinite(errors)]
+    if steps < 2 or len(finite) < _FEWEST:
+        return 1
+    time = block_length(finite) / max(1, round(len(finite) ** (1 / 3)))
+    return int(min(steps, max(1, round(time))))
+
+
+def stream(spreads: Mapping[str, Mapping[str, float]], rows: "pd.DataFrame", block: int = 1) -> "tuple[Sequence[Any], np.ndarray]":
     """Times, and the mean over series of standardised errors (outcome minus forecast) of the forecasts served, one per time ``(n,)``.
 
     Each error is divided by the spread that errors of its series and horizon had in the backtest, so that a chunk forecast at once is
-    one stream with what is forecast a step ahead.
+    one stream with what is forecast a step ahead. ``block`` consecutive steps that were forecast at once give one element: their mean.
     """
     import numpy as np
 
@@ -191,8 +211,13 @@ def stream(spreads: Mapping[str, Mapping[str, float]], rows: "pd.DataFrame") -> 
     error = (rows["y"] - rows["mean"]).to_numpy(dtype="float64")
     with np.errstate(divide="ignore", invalid="ignore"):
         standardised = np.where(spread > 0, error / spread, np.nan)
-    by_time = rows[["ds"]].assign(z=standardised).groupby("ds", sort=True)["z"].mean()
-    return list(by_time.index), by_time.to_numpy()
+    by_time = rows[["ds", "cutoff"]].assign(z=standardised).groupby("ds", sort=True).agg({"z": "mean", "cutoff": "max"})
+    if block == 1:
+        return list(by_time.index), by_time["z"].to_numpy()
+    place = by_time.groupby("cutoff", sort=False).cumcount() // block
+    parts = by_time.reset_index().assign(place=place.to_numpy()).groupby(["cutoff", "place"], sort=False)
+    blocks = parts.agg(ds=("ds", "max"), z=("z", "mean")).sort_values("ds")
+    return list(blocks["ds"]), blocks["z"].to_numpy()
 
 
 def chunk_lines(
@@ -248,16 +273,17 @@ def _as_performance(policy: MonitoredModel, watch: Watch, lines: "pd.DataFrame")
 def _residual_lines(chunk: str, watch: Watch, segment: str, rows: "pd.DataFrame") -> "pd.DataFrame":
     if segment not in watch.residuals:
         return joined([])
-    times, errors = stream(watch.spreads, rows)
+    times, errors = stream(watch.spreads, rows, watch.block)
     named = [f"{moment:%Y-%m-%d %H:%M}" for moment in times]
-    return residual_lines(chunk, residual_states(watch.residuals[segment], errors), named, segment)
+    own = watch.residuals[segment]
+    return residual_lines(chunk, standing_states(own, errors, _RECENT * own.steps_per_chunk), named, segment)
 
 
 def _break_lines(chunk: str, watch: Watch, found: "pd.DataFrame", since: "pd.DataFrame") -> "pd.DataFrame":
     """Where anything decides against the forecasts: when their errors broke, if they did at once."""
     if not (found["breach"] & found["is_deciding"]).any():
         return joined([])
-    times, errors = stream(watch.spreads, served(matured(since)))
+    times, errors = stream(watch.spreads, served(matured(since)), watch.block)
     named = [f"{moment:%Y-%m-%d %H:%M}" for moment in times][-_LOOKED_AT:]
     newest = errors[-_LOOKED_AT:]
     return break_lines(chunk, [date_break(newest, "level"), date_break(newest, "trend")], _BREAK, named)

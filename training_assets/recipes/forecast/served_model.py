@@ -20,7 +20,7 @@ class ServedForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc] # mlflo
         """Read the plain files of the forecaster."""
         self.fitted = load(context.artifacts[_ARTIFACT])
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Forecast; ``model_input`` is the future frame where columns are known in advance, and is not read otherwise."""
         asked = params or {}
         levels = [int(level) for level in str(asked.get("levels", "")).split(",") if level] if "levels" in asked else None
