@@ -1,4 +1,4 @@
-"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, replay, policy diff, metrics, incidents, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
+"""``plumbline``: demo, dev, example, report, status, rollback, approve, override, predict, replay, policy diff, metrics, incidents, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
 import logging
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from plumbline import incident_commands
+from plumbline.predict import predict
 from plumbline.replay import policy_app, replay
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
@@ -404,6 +405,7 @@ def schema() -> None:
 
 
 app.command()(replay)
+app.command()(predict)
 app.add_typer(policy_app, name="policy")
 
 

@@ -17,6 +17,7 @@ from resources.catalogue import DeclarationError
 from resources.policy import MonitoredModel
 from resources.policy_changes import changes, read_change
 from resources.settings import Settings
+from resources.vocabulary import Task
 
 if TYPE_CHECKING:
     from training_assets.replay.figures import Comparison
@@ -95,6 +96,10 @@ def replay(
     settings = Settings.of(home, models) if home is not None else Settings.from_environment()
     declared = _found(settings, model)
     new = _changed(policy, declared) if policy is not None else None
+    if declared.task is Task.FORECAST:
+        raise _stop(
+            ValueError(f"{model}: got a forecaster; expected a model of single rows: a forecast depends on all forecasts before it")
+        )
     try:
         parse_duration(every)
     except ValueError as error:

@@ -10,7 +10,7 @@ from resources.names import asset_job
 from resources.policy import MonitoredModel
 from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage, Task
-from training_assets import approval, candidate, gates, governance, issuing, rollout, scoring, shadow, training_set, trigger
+from training_assets import answering, approval, candidate, gates, governance, issuing, rollout, scoring, shadow, training_set, trigger
 from training_assets.recipes import RECIPES
 from training_assets.recipes.statsforecast import known_models, spec_of
 from training_assets.replay import job as replay_job
@@ -106,6 +106,7 @@ def build_defs(
                 for build in (rollout.build_rollback_job, trigger.build_override_job, approval.build_approval_job)
             ),
             *(replay_job.build_replay_job(policy, settings.models) for policy in policies if policy.task is not Task.FORECAST),
+            *(answering.build_predict_job(policy, settings.models) for policy in policies),
             governance.lineage_job(),
         ],
         schedules=[*(scoring.build_score_schedule(policy) for policy in served), governance.build_lineage_schedule()],
