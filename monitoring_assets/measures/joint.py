@@ -32,7 +32,7 @@ _USUAL_BLOCKS = 60
 
 @dataclass(frozen=True)
 class FittedJoint:
-    """One multivariate method fitted on the reference, or on its rows of the seasons that chunks of one time of the year span."""
+    """One multivariate method fitted on the reference, or, with ``season``, on its rows of those seasons together."""
 
     method: str
     state: State
