@@ -181,9 +181,17 @@ def _chunk_report(policy: MonitoredModel, own: "pd.DataFrame", note: str, lastin
         metadata["outliers"] = "; ".join(f"{row.subject}: {row.reason}" for row in outliers.head(5).itertuples())
     is_judged = drift.empty or len(unjudged) < len(deciding)
     check = CheckReport(Check.DRIFT, is_judged and not lasting, text, severity if is_judged else dg.AssetCheckSeverity.WARN, metadata)
-    numbers = {f"{row.method} of {row.subject}": row.value for row in drift.itertuples() if row.kind == Kind.MULTIVARIATE_DRIFT}
     shares = {"largest_share_of_limit": float((deciding["value"] / deciding["upper_limit"]).max())}
-    return ChunkReport({"drifted_features": len(moved), "drift_breaches": len(broken), **_finite(shares | numbers)}, [check])
+    return ChunkReport({"drifted_features": len(moved), "drift_breaches": len(broken), **_finite(shares | _joint_numbers(drift))}, [check])
+
+
+def _joint_numbers(drift: "pd.DataFrame") -> dict[str, float]:
+    """Value and p-value of every method over all features together; the UI plots each over time."""
+    numbers: dict[str, float] = {}
+    for row in drift[drift["kind"] == Kind.MULTIVARIATE_DRIFT].itertuples():
+        name = f"{row.method} of {row.subject}{'' if row.is_deciding else ', plain reference'}"
+        numbers |= {name: row.value, f"p-value of {name}": row.p_value}
+    return numbers
 
 
 def _ranked(broken: "pd.DataFrame") -> "pd.DataFrame":

@@ -65,10 +65,10 @@ def fit(policy: MonitoredModel, rows: "pd.DataFrame", before: DriftProfile | Non
 def _with_limits(fresh: DriftProfile, before: DriftProfile) -> DriftProfile:
     """A handful of chunks says nothing about what is normal: distances are to the fresh reference, limits stay."""
     columns = {(one.subject, one.segment): one for one in before.columns}
-    joint = {one.method: one for one in before.joint}
+    joint = {(one.method, one.season): one for one in before.joint}
     kept = [_column_with_limits(one, columns[key]) if (key := (one.subject, one.segment)) in columns else one for one in fresh.columns]
     together = [
-        replace(one, null=joint[one.method].null, chunk_values=joint[one.method].chunk_values) if one.method in joint else one
+        replace(one, null=joint[key].null, chunk_values=joint[key].chunk_values) if (key := (one.method, one.season)) in joint else one
         for one in fresh.joint
     ]
     return replace(fresh, columns=kept, joint=together)
@@ -102,7 +102,8 @@ def rows_of(version: str, profile: DriftProfile, fit_hash: str) -> list[dict[str
     rows = [{**common, "component": COLUMNS, "limits": json.dumps(told), "state": plain}]
     for one in profile.joint:
         limits = json.dumps({"null": one.null.as_plain(), "chunk_values": list(one.chunk_values)})
-        rows.append({**common, "component": f"{JOINT}/{one.method}", "limits": limits, "state": multivariate.dump(one.state)})
+        name = f"{JOINT}/{one.method}" + (f"/{one.season}" if one.season else "")
+        rows.append({**common, "component": name, "limits": limits, "state": multivariate.dump(one.state)})
     return rows
 
 
@@ -139,8 +140,9 @@ def load(lake: Lake, policy: MonitoredModel, version: str, stored: "pd.DataFrame
     joint = []
     for one in stored[stored["component"].str.startswith(f"{JOINT}/")].itertuples():
         limits = json.loads(one.limits)
-        method, state = one.component.removeprefix(f"{JOINT}/"), multivariate.load(bytes(one.state))
-        joint.append(FittedJoint(method, state, Null.from_plain(limits["null"]), tuple(limits["chunk_values"])))
+        method, _, season = one.component.removeprefix(f"{JOINT}/").partition("/")
+        null = Null.from_plain(limits["null"])
+        joint.append(FittedJoint(method, multivariate.load(bytes(one.state)), null, tuple(limits["chunk_values"]), season))
     told = json.loads(row["limits"])
     return DriftProfile(columns, joint, told["stuck"], int(row["n_rows"]), int(row["n_chunks"]), told["usual_rows"])
 

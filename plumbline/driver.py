@@ -74,7 +74,7 @@ class Driver:
                 if not isinstance(schedule, dg.ScheduleDefinition) or str(schedule.job_name).split("__")[0] not in self.models:
                     continue
                 needed = {name: resources[name] for name in schedule.required_resource_keys}
-                with dg.build_schedule_context(self.instance, moment, resources=needed) as context:
+                with dg.build_schedule_context(self.instance, moment, needed, defs.get_repository_def()) as context:
                     requests = schedule.evaluate_tick(context).run_requests
                 for request in requests or []:
                     on_run(str(schedule.job_name), request.partition_key or _range(request))

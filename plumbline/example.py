@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 EXAMPLES = PROJECT / "examples"
 #: From this many seeds on a rate is pooled and held to its bound without allowance for chance.
 _MANY_SEEDS = 20
-_MODULE = "example.py"
+_MODULE, _NOTIFICATIONS = "example.py", "notifications.yaml"
 
 
 class UnknownExampleError(LookupError):
@@ -57,10 +58,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Size:
-    """A part of an example: until when its schedules are due, and which of its models run; all if none is named."""
+    """A part of an example: until when its schedules are due, which of its models run (all if none is named), and when they are due before the end."""
 
     end: datetime
     models: tuple[str, ...] = ()
+    before: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ def names() -> list[str]:
 
 
 def load(name: str) -> ModuleType:
-    """The module of an example: ``END``, ``simulate(folder, seed, is_null_twin)``, ``checks(seen)``, and a ``SMALL`` size if it is large.
+    """The module of an example: ``END``, ``simulate(folder, seed, is_null_twin)``, ``checks(seen)``, a ``SMALL`` size if it is large.
+
+    ``FULL`` is the size of an example whose schedules are due more than once. Where its platform talks to the world outside,
+    ``surroundings(home)`` is a context manager that stands in for it during the run.
 
     Raises:
         UnknownExampleError: for a name that is none, with those there are.
@@ -160,17 +165,18 @@ def run_example(
     example, models = load(name), home / "models"
     models.mkdir(parents=True, exist_ok=True)
     for declaration in sorted((EXAMPLES / name).glob("*.yaml")):
-        shutil.copyfile(declaration, models / declaration.name)
+        shutil.copyfile(declaration, (home if declaration.name == _NOTIFICATIONS else models) / declaration.name)
     example.simulate(models, seed, is_null_twin)
     size = getattr(example, "SMALL", None) if is_small else None
-    size = size or Size(example.END)
+    size = size or getattr(example, "FULL", None) or Size(example.END)
     settings = Settings.of(home, models)
     policies = {one.policy.model: one.policy for one in load_catalogue(models)}
     policies = {model: policy for model, policy in policies.items() if model in (size.models or policies)}
-    with dg.DagsterInstance.ephemeral() as instance:
+    with getattr(example, "surroundings", nullcontext)(home), dg.DagsterInstance.ephemeral() as instance:
         driver = Driver(settings, instance, list(policies))
-        driver.run_schedules(size.end, on_run)
-        driver.run_until_idle(on_run)
+        for moment in (*size.before, size.end):
+            driver.run_schedules(moment, on_run)
+            driver.run_until_idle(on_run)
         found = example.checks(Seen(settings, instance, driver, seed, is_null_twin, policies, size.end))
         return [replace(one, is_held=bool(one.is_held)) for one in found]  # numpy's truth is no JSON
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from resources.incidents import RECOVERED, WITHDRAWN, Incident, Order, Said
 from resources.policy import MonitoredModel
 from resources.vintages import JudgedChunk
-from resources.vocabulary import HARMFUL, Action, Cause, IncidentState, Verdict
+from resources.vocabulary import DRIFT_KINDS, HARMFUL, Action, Cause, IncidentState, Verdict
 
 #: Orders that answer a cause.
 _ANSWERS = {Cause.DATA_FAULT: Action.OPEN_INCIDENT, Cause.HARM: Action.RETRAIN}
@@ -47,6 +47,28 @@ def verdict_findings(vintages: Iterable[JudgedChunk]) -> Iterator[Finding]:
         yield Finding(Cause.DATA_FAULT, one.chunk, one.known_at, is_fault, what=str(one.verdict))
         if not is_fault:
             yield Finding(Cause.HARM, one.chunk, one.known_at, one.verdict in HARMFUL, one.is_realized, str(one.verdict))
+
+
+def drift_findings(policy: MonitoredModel, vintages: Iterable[JudgedChunk]) -> Iterator[Finding]:
+    """What the deciding drift numbers of all rows say, if ``incidents.drift`` is declared; a chunk without any says nothing.
+
+    As in the drift check, a feature counts that breaches in ``drift.confirm`` chunks in a row: a chunk that was measured or restated late
+    speaks about those after it too. Drift is seen at once, so no finding waits for outcomes.
+    """
+    moved: dict[str, frozenset[str]] = {}
+    steps = range(policy.drift.confirm)
+    for one in vintages if policy.incidents.drift else ():
+        numbers = [number for number in one.numbers(*DRIFT_KINDS) if number.value == number.value]
+        known = moved.pop(one.chunk, None)
+        if numbers:
+            moved[one.chunk] = frozenset(number.subject for number in numbers if number.is_breach)
+        if moved.get(one.chunk) == known:
+            continue  # a new verdict, but nothing new about drift
+        for chunk in (policy.cadence.shift(one.chunk, step) for step in steps):
+            if chunk in moved:
+                latest = [moved.get(policy.cadence.shift(chunk, -step), frozenset()) for step in steps]
+                lasting = sorted(frozenset.intersection(*latest))
+                yield Finding(Cause.DRIFT, chunk, one.known_at, bool(lasting), what=f"drift of {', '.join(lasting)}" if lasting else "")
 
 
 @dataclass

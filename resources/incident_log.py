@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from resources.clock import now
-from resources.incident_fold import Finding, fold_incidents, verdict_findings
+from resources.incident_fold import Finding, drift_findings, fold_incidents, verdict_findings
 from resources.incidents import Incident, Order, Said
 from resources.lake import Lake
 from resources.policy import MonitoredModel
@@ -26,9 +26,13 @@ def _verdicts(lake: Lake, policy: MonitoredModel) -> Iterable[Finding]:
     return verdict_findings(read_vintages(lake, policy))
 
 
+def _drift(lake: Lake, policy: MonitoredModel) -> Iterable[Finding]:
+    return drift_findings(policy, read_vintages(lake, policy)) if policy.incidents.drift else ()
+
+
 Source = Callable[[Lake, MonitoredModel], Iterable[Finding]]
 #: Where findings come from; each gives them in the order they became known.
-SOURCES: Sequence[Source] = (_verdicts,)
+SOURCES: Sequence[Source] = (_verdicts, _drift)
 _TABLES = (VERDICT_VINTAGES, DECISIONS, INCIDENT_EVENTS)
 
 

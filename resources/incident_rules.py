@@ -14,6 +14,7 @@ class Severities(Section):
 
     data_fault: Severity = Severity.ERROR
     harm: Severity = Severity.ERROR
+    drift: Severity = Severity.WARNING
     platform: Severity = Severity.WARNING
 
     def of(self, cause: Cause) -> Severity:
@@ -26,5 +27,8 @@ class IncidentRules(Section):
     """When breaches of one cause are one incident, and when it is over."""
 
     severity: Severities = Severities()
+    drift: bool = Field(
+        False, description="Whether drift of all rows that drift.confirm confirms is an incident, also where the model holds."
+    )
     resolve_after: int = Field(1, ge=1, description="Healthy chunks after the last bad one that end an incident.")
     quiet: int = Field(3, ge=0, description="Within so many chunks after its end, the same cause opens the same incident again.")

@@ -19,7 +19,12 @@ from resources.vocabulary import Cause, IncidentState, Notice, Severity
 #: Wait before the second attempt; it doubles with each one up to the longest.
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 _ALERTS = (Notice.OPENED, Notice.ESCALATED)
-_WORDS = {Cause.DATA_FAULT: "broken data", Cause.HARM: "predictions are worse than allowed", Cause.PLATFORM: "the platform has a fault"}
+_WORDS = {
+    Cause.DATA_FAULT: "broken data",
+    Cause.HARM: "predictions are worse than allowed",
+    Cause.DRIFT: "inputs have moved",
+    Cause.PLATFORM: "the platform has a fault",
+}
 
 
 @dataclass(frozen=True)

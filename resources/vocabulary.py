@@ -176,6 +176,8 @@ class Cause(StrEnum):
     DATA_FAULT = "data_fault"
     #: The model is wrong more often than it may be.
     HARM = "harm"
+    #: Inputs moved, whether it hurts or not; only where a declaration asks for it.
+    DRIFT = "drift"
     #: The platform itself does not work.
     PLATFORM = "platform"
 

@@ -49,9 +49,7 @@ def drift_lines(
     deciding = matched_name(policy) if policy.drift.season else REFERENCE
     for is_whole in (True, False):
         for decides in (True, False):
-            family = [
-                one for one in measured if (one.segment == ALL) is is_whole and (one.compared_with == deciding or _is_joint(one)) is decides
-            ]
+            family = [one for one in measured if (one.segment == ALL) is is_whole and (one.compared_with == deciding) is decides]
             share = 0.5 if policy.segments else 1.0
             for one, line in zip(family, _judged(policy, family, share), strict=True):
                 kind = Kind.MULTIVARIATE_DRIFT if _is_joint(one) else Kind.UNIVARIATE_DRIFT

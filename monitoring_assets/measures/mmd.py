@@ -30,19 +30,20 @@ def fit_mmd(reference: "pd.DataFrame", features: "Features", seed: int) -> State
 
     Returns:
         The encoding with ``sample`` ``(n_kept, n_features)``, ``bandwidth`` (median heuristic; 1 where all rows are
-        equal) and ``seed``.
+        equal), ``seed``, and the mean kernel ``inner`` of the kept rows with each other.
     """
     import numpy as np
-    from scipy.spatial.distance import pdist
+    from scipy.spatial.distance import pdist, squareform
 
     if len(reference) < FEWEST_ROWS:
         return refusing(f"got a reference of {len(reference)} rows; expected at least {FEWEST_ROWS}")
     state = fit_encoding(reference, features)
     sample = _sample(encode(state, reference, features), seed)[0]
-    distances = pdist(sample)
-    distances = distances[distances > 0]
+    pairs = pdist(sample)
+    distances = pairs[pairs > 0]
     bandwidth = float(np.median(distances)) if len(distances) else 1.0
-    return {**state, "sample": sample, "bandwidth": np.array(bandwidth), "seed": np.array(seed)}
+    inner = float(np.exp(squareform(pairs) ** 2 / (-2 * bandwidth**2)).mean())
+    return {**state, "sample": sample, "bandwidth": np.array(bandwidth), "seed": np.array(seed), "inner": np.array(inner)}
 
 
 def _sample(values: "np.ndarray", seed: int) -> "tuple[np.ndarray, np.random.Generator]":
@@ -94,3 +95,17 @@ def measure_mmd(state: State, rows: "pd.DataFrame", features: "Features") -> Num
     witness = kernel[:, :n].mean(axis=1) - kernel[:, n:].mean(axis=1)
     spread = float(np.sqrt(witness[:n].var() / n + witness[n:].var() / m))
     return Number(value, m, effect=effect, p_value=p_value, standard_error=spread / value if value > 0 else NAN)
+
+
+def mmd_value(state: State, rows: "pd.DataFrame", features: "Features") -> Number:
+    """The ``value`` of ``measure_mmd`` alone, at a fraction of its cost: without permutations the reference is not compared with itself again."""
+    import numpy as np
+    from scipy.spatial.distance import cdist
+
+    reason = refusal_of(state, len(rows), FEWEST_ROWS)
+    if reason:
+        return refused(reason, len(rows))
+    before, scale = state["sample"], -2 * float(state["bandwidth"]) ** 2
+    after, _ = _sample(encode(state, rows, features), int(state["seed"]))
+    across, own = (float(np.exp(cdist(left, after, "sqeuclidean") / scale).mean()) for left in (before, after))
+    return Number(float(np.sqrt(max(float(state["inner"]) + own - 2 * across, 0.0))), len(after))

@@ -30,6 +30,7 @@ def test_every_example_has_a_readme_that_names_its_command():
         "predictive_maintenance",
         "triggered_retraining",
         "ecommerce_seasonal",
+        "sales_drift",
         "model_governance",
     } <= set(names())
     for name in names():

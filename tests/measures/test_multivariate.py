@@ -199,6 +199,9 @@ def test_the_kernel_distance_is_that_of_its_definition():
     found = mmd.measure_mmd(state, pd.DataFrame(y * state["scale"] + state["center"], columns=PAIR.all), PAIR)
     assert found.value == pytest.approx(math.sqrt(xx + yy - 2 * xy), rel=1e-9)
     assert found.effect == pytest.approx(math.sqrt(xx_apart + yy_apart - 2 * xy), rel=1e-9)
+    quick = mmd.mmd_value(state, pd.DataFrame(y * state["scale"] + state["center"], columns=PAIR.all), PAIR)
+    assert (quick.value, quick.n_rows) == (pytest.approx(found.value, rel=1e-9), found.n_rows)
+    assert mmd.mmd_value(state, pd.DataFrame(y[:2], columns=PAIR.all), PAIR).reason == "got 2 rows; expected at least 5"
 
 
 def test_the_area_and_its_chance_are_those_of_scikit_learn_and_scipy():

@@ -89,6 +89,23 @@ def test_declared_seasons_and_segments_show_up_and_both_engines_store_the_same_m
     assert {"all", "site=north", "site=south"} == set(own["segment"])
     assert {"reference", "same hour"} == set(own["compared_with"])
     deciding = own[own["is_deciding"]]
+    joint = own[own["kind"] == "multivariate_drift"].set_index("compared_with")
+    assert joint["is_deciding"].to_dict() == {"same hour": True, "reference": False}
+    assert joint.loc["same hour", "value"] == joint.loc["reference", "value"]  # every day has every hour
     assert set(deciding.loc[deciding["kind"] == "univariate_drift", "compared_with"]) == {"same hour"}
     assert "x2" in set(deciding.loc[deciding["breach"] & deciding["segment"].str.startswith("site="), "subject"])
     pd.testing.assert_frame_equal(found["frame"], found["duckdb"], rtol=1e-9, atol=1e-12)
+
+
+def test_score_and_p_value_of_all_features_together_are_numbers_of_the_asset_beside_those_of_the_plain_reference(tmp_path, instance):
+    limit = {"rule": "p_value", "autocorrelation": "ignored"}
+    drift = {"numeric": ["kolmogorov_smirnov"], "categorical": ["chi2"], "multivariate": ["mmd"], "season": "weekday", "limit": limit}
+    platform = Platform(tmp_path, instance, synthetic.make_log(fault="shift"), drift=drift)
+    platform.run("monitor", FAULT_CHUNK)
+    own = drift_lines_of(platform, FAULT_CHUNK)
+    own = own[own["method"] == "mmd"].set_index("compared_with")
+    key = dg.AssetKey(["shop", str(Stage.DRIFT_REPORT)])
+    told = instance.get_latest_materialization_event(key).asset_materialization.metadata
+    for compared, name in (("same weekday", "mmd of all features"), ("reference", "mmd of all features, plain reference")):
+        assert (told[name].value, told[f"p-value of {name}"].value) == (own.loc[compared, "value"], own.loc[compared, "p_value"])
+    assert own.loc["same weekday", "breach"]

@@ -1,5 +1,6 @@
 """Breaches of one cause are one incident, and the fold of what was known at a moment is what was known then."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.incident_fold import Finding, fold_incidents, verdict_findings
+from resources.incident_fold import Finding, drift_findings, fold_incidents, verdict_findings
 from resources.incidents import RECOVERED, WITHDRAWN, Order, Said, incident_times
+from resources.notifications import Notification
 from resources.policy import MonitoredModel
 from resources.vintages import JudgedChunk
-from resources.vocabulary import Action, Cause, IncidentState, Severity, Verdict
+from resources.vocabulary import Action, Cause, IncidentState, Kind, Notice, Severity, Verdict
 
 DAY, START = timedelta(days=1), datetime(2024, 3, 1, tzinfo=UTC)
 BODY = {
@@ -193,3 +195,75 @@ def test_at_most_one_incident_of_a_cause_is_open_and_each_has_a_breach(drawn):
         assert sum(one.cause is cause and not one.is_resolved for one in found) <= 1
     harmful = {one.chunk for one in seen if one.verdict in (BAD, Verdict.CONCEPT, Verdict.LABEL_SHIFT)}
     assert {name for one in found if one.cause is Cause.HARM for name in one.chunks} == harmful
+
+
+HARMLESS = Verdict.COVARIATE_HARMLESS
+
+
+def moved(day, *features, verdict=HARMLESS, known=None, realized=False):
+    """A chunk on which both features were measured, and those named breach."""
+    told = json.dumps([[str(Kind.UNIVARIATE_DRIFT), "wasserstein", name, 0.4, None, None, 0.2, name in features] for name in ("x1", "x2")])
+    return replace(judged(day, verdict, known, realized=realized), told=told)
+
+
+def drifts(vintages, *, confirm=1, as_of=None, **rules):
+    body = {**BODY, "drift": {"confirm": confirm}, "incidents": {"drift": True, **rules}}
+    own = MonitoredModel.model_validate(body)
+    return fold_incidents(own, [*verdict_findings(vintages), *drift_findings(own, vintages)], as_of=as_of)
+
+
+def test_drift_is_an_incident_of_its_own_where_declared_though_the_model_holds():
+    seen = [moved(0), moved(1, "x1"), moved(2, "x1", "x2"), moved(3)]
+    (one,) = drifts(seen)
+    assert (one.id, one.cause, one.severity) == (f"shop/drift/{chunk(1)}", Cause.DRIFT, Severity.WARNING)
+    assert (one.chunks, one.resolution, one.found) == ((chunk(1), chunk(2)), RECOVERED, "drift of x1, x2")
+    assert (one.opened_at, one.resolved_at) == (START + 2 * DAY, START + 4 * DAY)
+    assert (
+        Notification(one, Notice.OPENED, 0, "oncall", one.severity).title == f"[warning] shop: inputs have moved since {chunk(1)} (opened)"
+    )
+    assert list(drift_findings(policy(), seen)) == []  # not declared
+
+
+def test_null_twin_without_breaches_there_is_no_drift_incident():
+    assert drifts([moved(day) for day in range(5)]) == []
+
+
+def test_only_drift_that_the_drift_check_confirms_is_an_incident():
+    assert drifts([moved(0, "x1"), moved(1, "x2"), moved(2, "x1")], confirm=2) == []
+    (one,) = drifts([moved(0, "x1"), moved(1, "x1", "x2"), moved(2, "x2"), moved(3, "x1")], confirm=2)
+    assert (one.chunks, one.resolution) == ((chunk(1), chunk(2)), RECOVERED)
+
+
+def test_a_chunk_without_drift_numbers_neither_prolongs_nor_ends_it_and_interrupts_a_run():
+    (one,) = drifts([moved(0, "x1"), judged(1, BROKEN), judged(2, UNSURE)])[:1]
+    assert (one.state, one.chunks) == (IncidentState.OPEN, (chunk(0),))
+    assert [own.cause for own in drifts([moved(0, "x1"), judged(1, BROKEN), moved(2, "x1")], confirm=2)] == [Cause.DATA_FAULT]
+
+
+def test_outcomes_that_arrive_later_say_nothing_new_about_drift():
+    seen = [moved(0, "x1"), moved(1)]
+    late = [moved(0, "x1", verdict=Verdict.CONCEPT, known=6, realized=True), moved(1, verdict=GOOD, known=7, realized=True)]
+    before, after = drifts(seen), [one for one in drifts([*seen, *late], quiet=9) if one.cause is Cause.DRIFT]
+    assert after == before
+
+
+def test_a_chunk_measured_late_completes_the_run_of_those_after_it():
+    seen = [moved(0, "x1"), moved(2, "x1")]
+    assert drifts(seen, confirm=3) == []
+    (one,) = drifts([*seen, moved(1, "x1", known=5)], confirm=3)
+    assert (one.chunks, one.opened_at) == ((chunk(2),), START + 5 * DAY)
+
+
+def test_drift_that_is_measured_again_and_was_none_is_withdrawn():
+    (one,) = drifts([moved(0, "x1"), moved(0, known=3)])
+    assert (one.resolution, one.resolved_at) == (WITHDRAWN, START + 3 * DAY)
+
+
+@given(st.lists(st.booleans(), max_size=25), st.integers(1, 4), st.integers(0, 25))
+def test_drift_incidents_hold_exactly_the_chunks_that_end_a_run_and_hindsight_changes_none(flags, confirm, day):
+    seen = [moved(place, *(["x2"] if flag else [])) for place, flag in enumerate(flags)]
+    found = drifts(seen, confirm=confirm, quiet=0)
+    ends = {chunk(place) for place in range(confirm - 1, len(flags)) if all(flags[place + 1 - confirm : place + 1])}
+    assert {name for one in found for name in one.chunks} == ends
+    then = drifts(seen, confirm=confirm, quiet=0, as_of=START + day * DAY)
+    assert then == drifts([one for one in seen if one.known_at <= START + day * DAY], confirm=confirm, quiet=0)
