@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 WATCHED = ("cusum", "cusum_absolute", "page_hinkley")
 
 
+#: Share of the threshold from which a detector that has alarmed before is about to do so again.
+_BUILDING_UP = 0.5
+
+
 @dataclass(frozen=True)
 class ResidualWatch:
     """Calibrated detectors, and the promise: at most ``false_alarms`` alarms per ``n_chunks`` chunks of ``steps_per_chunk`` steps."""
@@ -142,7 +146,7 @@ def residual_states(watch: ResidualWatch, history: "np.ndarray") -> list[Residua
 
 
 def standing_states(watch: ResidualWatch, history: "np.ndarray", recent: int) -> list[ResidualState]:
-    """State of every detector where an alarm stands for ``recent`` elements only, and watching starts anew after it.
+    """State of every detector where watching starts anew after an alarm, which stands for ``recent`` elements or while the next one builds up.
 
     A lasting change alarms again and again; one that has passed, or that the model has followed, is forgotten.
 
@@ -162,8 +166,10 @@ def _standing(watch: ResidualWatch, history: "np.ndarray", recent: int) -> Resid
             break
         alarmed = replace(state, position=start + state.position, onset=start + state.onset)
         start += state.position + 1
-    stands = alarmed is not None and alarmed.position is not None and alarmed.position >= len(history) - recent
-    return alarmed if alarmed is not None and stands else state
+    if alarmed is None or alarmed.position is None:
+        return state
+    is_recent = alarmed.position >= len(history) - recent
+    return alarmed if is_recent or state.statistic >= _BUILDING_UP * state.threshold else state
 
 
 def _window_starts(watch: ResidualWatch, n_steps: int) -> list[int]:

@@ -1,0 +1,151 @@
+"""Forecasts are issued from what was known, and from nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_forecast as synthetic
+
+from resources.catalogue import load_catalogue
+from resources.lake import Lake
+from resources.log_source import read_log
+from resources.policy import MonitoredModel
+from resources.vocabulary import Scope
+from training_assets.issuing import issue_chunks, served_rows
+from training_assets.recipes import RECIPES
+from training_assets.recipes.cohorts import named
+from training_assets.recipes.forecast import SeriesError
+from training_assets.recipes.statsforecast import as_series, brought_up, issue
+from training_assets.scoring import next_chunks
+
+NUMBERS = ["mean", "lo-80", "hi-80", "lo-95", "hi-95", "baseline"]
+RECIPE = RECIPES["statsforecast"]
+AT = synthetic.week(40)
+
+
+def platform(folder: Path, rows: pd.DataFrame | None = None, **overrides: object) -> tuple[MonitoredModel, Path]:
+    models = synthetic.declare(folder, synthetic.make_series() if rows is None else rows, **overrides)
+    return load_catalogue(models)[0].policy, models
+
+
+def log_of(policy: MonitoredModel, models: Path, end_week: int = synthetic.WEEKS) -> pd.DataFrame:
+    return read_log(policy, models, synthetic.START, synthetic.week(end_week)).accepted
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory):
+    policy, models = platform(tmp_path_factory.mktemp("issuing"))
+    rows = log_of(policy, models)
+    return policy, models, rows, RECIPE.fit(policy, rows[rows["time"] < pd.Timestamp(synthetic.week(30))])
+
+
+def test_nothing_after_the_start_of_the_chunk_changes_a_forecast(fitted):
+    policy, _, rows, model = fitted
+    late = rows["time"] >= pd.Timestamp(AT)
+    poisoned = rows.assign(y_true=rows["y_true"].where(~late, 1e6), sales=rows["sales"].where(~late, 1e6))
+    told = [issue(policy, model, own, AT) for own in (rows, poisoned, rows[~late])]
+    for other in told[1:]:
+        assert np.array_equal(told[0][NUMBERS].to_numpy(), other[NUMBERS].to_numpy())
+    early = rows["time"] == pd.Timestamp(AT) - pd.Timedelta(days=1)
+    moved = issue(policy, model, rows.assign(y_true=rows["y_true"].where(~early, rows["y_true"] + 50)), AT)
+    assert np.abs(moved["mean"] - told[0]["mean"]).max() > 1  # null twin: what was known does change it
+
+
+def test_an_outcome_that_was_not_known_yet_is_not_used(fitted, tmp_path: Path):
+    policy, models = platform(tmp_path, outcome={"column": "sales", "delay": "2d"})
+    _, _, rows, model = fitted
+    rows = log_of(policy, models)
+    model = RECIPE.fit(policy, rows[rows["time"] < pd.Timestamp(synthetic.week(30))])
+    unknown = (rows["time"] >= pd.Timestamp(AT) - pd.Timedelta(days=2)) & (rows["time"] < pd.Timestamp(AT))
+    plain, poisoned = (issue(policy, model, own, AT) for own in (rows, rows.assign(y_true=rows["y_true"].where(~unknown, 1e6))))
+    assert np.array_equal(plain[NUMBERS].to_numpy(), poisoned[NUMBERS].to_numpy())
+    assert plain["h"].min() == 3
+    assert set(plain["cutoff"]) == {pd.Timestamp(AT) - pd.Timedelta(days=3)}
+    assert plain["ds"].min() == pd.Timestamp(AT)
+
+
+def test_a_newer_version_asked_about_the_past_sees_the_past_alone(fitted):
+    policy, _, rows, model = fitted
+    newer = brought_up(policy, model, rows, None)
+    old, new = (issue(policy, own, rows, AT) for own in (model, newer))
+    assert np.allclose(old[NUMBERS].to_numpy(), new[NUMBERS].to_numpy(), rtol=0, atol=1e-9)
+
+
+def test_rolling_over_rows_equals_issuing_each_chunk(fitted):
+    policy, _, rows, model = fitted
+    asked = rows[(rows["time"] >= pd.Timestamp(AT)) & (rows["time"] < pd.Timestamp(synthetic.week(42)))]
+    past = rows[rows["time"] < pd.Timestamp(AT)]
+    together = RECIPE.issue_over(policy, model, asked, past)
+    for chunk, own in together.groupby("chunk"):
+        alone = issue(policy, model, rows, policy.cadence.start(str(chunk)))
+        assert np.array_equal(own[NUMBERS].to_numpy(), alone[NUMBERS].to_numpy())
+    assert np.isfinite(RECIPE.predict(policy, model, asked, past)["y_pred"]).all()
+
+
+def test_a_series_whose_last_rows_are_missing_is_forecast_from_further_back(fitted):
+    policy, _, rows, model = fitted
+    is_late = (rows["store"] == "s1") & (rows["time"] >= pd.Timestamp(AT) - pd.Timedelta(days=3)) & (rows["time"] < pd.Timestamp(AT))
+    told = issue(policy, model, rows[~is_late], AT)
+    own = told[told["unique_id"] == "s1"]
+    assert own["ds"].min() == pd.Timestamp(AT)
+    assert len(own) == 14
+    assert set(own["h"]) == set(range(4, 18))
+
+
+def test_gaps_are_mended_or_refused_as_declared(tmp_path: Path):
+    rows = synthetic.make_series(n_series=1).drop(index=[100, 101])
+    for gaps, is_mended in (("interpolate", True), ("carry", True), ("refuse", False)):
+        forecast = {**synthetic.declared()["forecast"], "gaps": gaps}  # type: ignore[dict-item]
+        policy, models = platform(tmp_path / gaps, rows, forecast=forecast)
+        series = as_series(policy, log_of(policy, models, 30))
+        assert len(series) == 210 - (0 if is_mended else 2)
+        if not is_mended:
+            with pytest.raises(SeriesError, match="got 1 gaps"):
+                RECIPE.fit(policy, log_of(policy, models, 30))
+
+
+def test_a_feature_that_copies_the_outcome_is_refused_when_it_claims_to_be_known_in_advance(tmp_path: Path):
+    leaking = synthetic.make_series(n_series=1).assign(promotion=lambda frame: 2 * frame["sales"] + 1)
+    forecast = {**synthetic.declared()["forecast"], "known_ahead": ["promotion"]}  # type: ignore[dict-item]
+    for name, frame, leaks in (("leak", leaking, True), ("sound", synthetic.make_series(n_series=1), False)):
+        policy, models = platform(tmp_path / name, frame, forecast=forecast, features={"numeric": ["promotion"]})
+        rows = log_of(policy, models, 40)
+        if leaks:
+            with pytest.raises(SeriesError, match="got a copy of y"):
+                RECIPE.fit(policy, rows)
+        else:
+            assert RECIPE.fit(policy, rows).choices["models"].notna().all()
+
+
+def test_issued_forecasts_are_never_rewritten(fitted, tmp_path: Path):
+    policy, models, _, model = fitted
+    lake = Lake(root=str(tmp_path / "lake"))
+    chunk = policy.cadence.key(AT)
+    from resources import tables
+
+    first = issue_chunks(policy, lake, models, model, "1", [chunk], AT)
+    lake.replace("shop", tables.FORECASTS, first, {"chunk": chunk})
+    again = issue_chunks(policy, lake, models, model, "2", [chunk], AT)
+    assert set(again["model_version"]) == {"1"}
+    served = served_rows(policy, first)
+    assert len(served) == 21
+    assert served["prediction_id"].is_unique
+
+
+def test_a_replay_that_starts_where_the_reference_ends_begins_with_its_first_chunk(tmp_path: Path):
+    span = {"start": f"{synthetic.week(synthetic.REFERENCE[1]):%Y-%m-%d}", "end": f"{synthetic.week(60):%Y-%m-%d}"}
+    policy, _ = platform(tmp_path, replay=span)
+    assert next_chunks(policy, Lake(root=str(tmp_path / "lake"))) == [span["start"]]
+
+
+def test_segments_name_their_series(tmp_path: Path):
+    frame = synthetic.make_series().assign(region=lambda own: np.where(own["store"] == "s2", "south", "north"))
+    forecast = {**synthetic.declared()["forecast"], "scope": "cohort"}  # type: ignore[dict-item]
+    policy, models = platform(tmp_path, frame, segments=["region"], forecast=forecast)
+    assert policy.forecast is not None
+    assert policy.forecast.scope is Scope.COHORT
+    rows = log_of(policy, models, 4)
+    assert named(policy, {"region=north"}, rows) == {"s0", "s1"}
+    assert named(policy, {"store=s2", "all"}, rows) == {"s2"}
+    assert named(policy, {"all"}, rows) == set()
