@@ -168,8 +168,9 @@ def _standing(watch: ResidualWatch, history: "np.ndarray", recent: int) -> Resid
         start += state.position + 1
     if alarmed is None or alarmed.position is None:
         return state
+    newest = residual_states(watch, history[max(start, len(history) - 2 * recent) :])[0]
     is_recent = alarmed.position >= len(history) - recent
-    return alarmed if is_recent or state.statistic >= _BUILDING_UP * state.threshold else state
+    return alarmed if is_recent or newest.statistic >= _BUILDING_UP * newest.threshold else state
 
 
 def _window_starts(watch: ResidualWatch, n_steps: int) -> list[int]:
