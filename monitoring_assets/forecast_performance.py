@@ -163,7 +163,7 @@ def _told(row: Any) -> str:
     return f"{row.value:.4g} (limits {limits}; n = {row.n_rows})" + (f", {row.reason}" if row.reason else "")
 
 
-def _looked_back(policy: MonitoredModel, chunk: str) -> list[str]:
+def looked_back(policy: MonitoredModel, chunk: str) -> list[str]:
     """Chunks up to ``chunk`` that hold enough steps for a picture."""
     step = policy.forecast.step_length if policy.forecast else policy.cadence.end(chunk) - policy.cadence.start(chunk)
     per_chunk = max(1, (policy.cadence.end(chunk) - policy.cadence.start(chunk)) // step)
@@ -174,7 +174,7 @@ def _pictures(lake: Lake, policy: MonitoredModel, chunk: str, long: "pd.DataFram
     own = long[long["chunk"] == chunk]
     return {
         "performance over time": plots.history(lake, policy, chunk, plots.PERFORMANCE),
-        "forecast against outcomes": forecast_plots.forecasts(policy, chunk, forecast_rows(lake, policy, _looked_back(policy, chunk))),
+        "forecast against outcomes": forecast_plots.forecasts(policy, chunk, forecast_rows(lake, policy, looked_back(policy, chunk))),
         "error by horizon": forecast_plots.by_horizon(policy, chunk, own),
         "coverage over time": plots.history(lake, policy, chunk, plots.COVERAGE),
         "errors by part": dg.MetadataValue.md(_table(own)),

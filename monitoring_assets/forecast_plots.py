@@ -55,13 +55,18 @@ def draw_forecasts(policy: MonitoredModel, chunk: str, rows: "pd.DataFrame | Non
 
 def by_horizon(policy: MonitoredModel, chunk: str, lines: "pd.DataFrame") -> dg.MetadataValue:
     """Mean absolute error of a chunk by how far ahead was forecast, as a markdown image."""
+    return as_markdown(draw_by_horizon(policy, chunk, lines), "Error by horizon")
+
+
+def draw_by_horizon(policy: MonitoredModel, chunk: str, lines: "pd.DataFrame") -> bytes | None:
+    """The same as a PNG; ``None`` where nothing was measured by horizon."""
     rows = lines[(lines["kind"] == Kind.FORECAST_ERROR) & (lines["subject"] == "mae")]
     places = [
         (int(match[1]), float(row.value), float(row.standard_error)) for row in rows.itertuples() if (match := _HORIZON.match(row.segment))
     ]
     places = sorted(place for place in places if place[1] == place[1])
     if not places:
-        return as_markdown(None, "")
+        return None
     figure, axes = new_axes()
     horizons, values, errors = zip(*places, strict=True)
     spread = [error if error == error else 0.0 for error in errors]
@@ -69,4 +74,4 @@ def by_horizon(policy: MonitoredModel, chunk: str, lines: "pd.DataFrame") -> dg.
         horizons, values, yerr=spread, marker="o", markersize=3, linewidth=1, capsize=2, color=_COLOURS[0], label="mae ± standard error"
     )
     axes.set_xlabel("steps ahead", fontsize=8)
-    return as_markdown(as_png(figure, axes, f"{policy.model}: error by horizon, {chunk}", is_over_time=False), "Error by horizon")
+    return as_png(figure, axes, f"{policy.model}: error by horizon, {chunk}", is_over_time=False)

@@ -4,6 +4,7 @@ Belongs here: what a page shows, in which order and in which words. Does not: me
 geometry (``page_svg.py``), layout (``page.html``, ``page.css``). Reads and writes nothing: frames in, text out.
 """
 
+import base64
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,6 +74,9 @@ class Card:
     trend: Markup
 
 
+_OF_FORECASTS = (Kind.FORECAST_ERROR, Kind.INTERVAL_COVERAGE, Kind.RESIDUAL_DRIFT, Kind.STRUCTURAL_BREAK)
+
+
 def chunk_page(
     heading: Heading,
     measurements: "pd.DataFrame",
@@ -82,6 +86,7 @@ def chunk_page(
     performance_correlation: Mapping[str, float],
     *,
     meanings: Mapping[str, str],
+    pictures: Sequence[tuple[str, bytes]] = (),
 ) -> str:
     """Report of one chunk: the worst offenders first, every number below.
 
@@ -93,6 +98,7 @@ def chunk_page(
         importance: weight of each feature in the model; features without one rank as of average importance.
         performance_correlation: how each feature's drift went along with performance, in [-1, 1].
         meanings: method name to one sentence, for the glossary.
+        pictures: title and PNG of pictures of forecasts.
 
     Raises:
         ValueError: if a column is missing.
@@ -136,6 +142,8 @@ def chunk_page(
         seasons=first_pairs(lines),
         performance=first_rows(performance),
         performance_pictures=_performance_pictures(past),
+        pictures=[(title, base64.b64encode(image).decode()) for title, image in pictures],
+        forecasts=first_rows(sorted((line for line in lines if line.kind in _OF_FORECASTS), key=lambda line: (-line.counts, not line.is_deciding))),
         evidence=[line for line in lines if line.kind == Kind.DIAGNOSIS],
         trust=first_rows([line for line in lines if line.kind == Kind.ESTIMATE_TRUST]),
         watched=first_rows([line for line in lines if line.kind in (Kind.UNCERTAINTY, Kind.PREDICTION_DRIFT, Kind.BUSINESS_KPI)]),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from monitoring_assets import measurements, reference
+from monitoring_assets import forecast_plots, measurements, plots, reference
 from monitoring_assets.drift import ChunkRows, false_alarm_note, rule_in_words, sound_chunks
+from monitoring_assets.forecast_performance import forecast_rows, looked_back
 from monitoring_assets.plain_text import cell, shown
 from monitoring_assets.stage import ChunkReport, StageReport, build_chunk_asset
 from resources import tables
@@ -62,7 +63,17 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
         heading = _heading(policy, chunk, own, verdicts, profiles)
         files[chunk] = folder / f"{chunk}.html"
         files[chunk].write_text(
-            chunk_page(heading, own, recent, sound.get(chunk, {}), weights, company, meanings=meanings), encoding="utf-8"
+            chunk_page(
+                heading,
+                own,
+                recent,
+                sound.get(chunk, {}),
+                weights,
+                company,
+                meanings=meanings,
+                pictures=_pictures(lake, policy, chunk, own),
+            ),
+            encoding="utf-8",
         )
     last = max([*lake.partitions(policy.model, tables.VERDICTS, "chunk"), *chunks])
     recent, shown = (history, verdicts) if last in chunks else _look_back(lake, policy, [last])
@@ -74,6 +85,20 @@ def write_pages(settings: Settings, policy: MonitoredModel, lake: Lake, chunks: 
     page = history_page(_heading(policy, last, own, shown, profiles), recent, shown, links, meanings=meanings)
     files["history"].write_text(page, encoding="utf-8")
     return Pages(files, history)
+
+
+def _pictures(lake: Lake, policy: MonitoredModel, chunk: str, own: "pd.DataFrame") -> list[tuple[str, bytes]]:
+    """Pictures of a forecaster: forecasts against outcomes, error by horizon, coverage over time; none of other models."""
+    if policy.task is not Task.FORECAST or Kind.REALIZED_PERFORMANCE not in set(own["kind"]):
+        return []
+    drawn = {
+        f"Forecasts up to {chunk} with their widest interval, against outcomes": forecast_plots.draw_forecasts(
+            policy, chunk, forecast_rows(lake, policy, looked_back(policy, chunk))
+        ),
+        "Mean absolute error by steps ahead": forecast_plots.draw_by_horizon(policy, chunk, own),
+        plots.COVERAGE.title: plots.draw(lake, policy, chunk, plots.COVERAGE),
+    }
+    return [(title, image) for title, image in drawn.items() if image is not None]
 
 
 def _between(history: "pd.DataFrame", first: str, last: str) -> "pd.DataFrame":
