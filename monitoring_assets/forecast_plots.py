@@ -49,7 +49,10 @@ def draw_forecasts(policy: MonitoredModel, chunk: str, rows: "pd.DataFrame | Non
             low, high = part[f"lo-{levels[-1]}"], part[f"hi-{levels[-1]}"]
             axes.fill_between(part["ds"], low, high, color=colour, alpha=0.15, linewidth=0, label=f"{levels[-1]} % interval")
         axes.plot(part["ds"], part["mean"], color=colour, linewidth=1.2, marker=few, markersize=3, label=f"forecast {name}")
-        axes.plot(part["ds"], part["y"], color=colour, linewidth=0.9, linestyle=":", marker=few, markersize=2, alpha=0.8, label="outcome")
+        own_colour = colour if len(error) > 1 else "#2c3e50"
+        axes.plot(
+            part["ds"], part["y"], color=own_colour, linewidth=0.9, linestyle=":", marker=few, markersize=2, alpha=0.8, label="outcome"
+        )
     return as_png(figure, axes, f"{policy.model}: forecasts up to {chunk} against outcomes")
 
 

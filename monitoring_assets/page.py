@@ -120,11 +120,13 @@ def chunk_page(
     others = [(subject, rows) for subject, rows in by_subject(drift).items() if subject not in shown]
     others.sort(key=lambda item: -max((line.share for line in item[1] if line.share == line.share), default=0.0))
     performance = [line for line in lines if line.kind in (Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE)]
+    told = [line for line in lines if line.kind in _OF_FORECASTS]
+    forecasts = sorted(told, key=lambda line: (-line.counts, not line.is_deciding, line.segment != ALL))
     return _render(
         "chunk", heading, meanings, lines,
         cards=cards,
         worst=max((line for line in drift if line.share == line.share), key=lambda line: (line.counts, line.share), default=None),
-        elsewhere=sum(line.counts for line in [*together, *performance]),
+        elsewhere=sum(line.counts for line in [*together, *performance, *forecasts]),
         unshown=[subject for subject, _ in offenders[MOST_CARDS:]],
         drifted=sorted({line.subject for line in drift if line.counts}),
         features=sorted({line.subject for line in drift}),
@@ -138,12 +140,12 @@ def chunk_page(
         together=first_rows(together),
         together_advice=together_advice(together),
         together_trends=[(subject, page_svg.sparkline(points, subject)) for subject, points in trends.items() if subject in {line.subject for line in together}],
-        segments=first_rows([line for line in lines if line.segment != ALL]),
-        seasons=first_pairs(lines),
+        segments=first_rows([line for line in lines if line.segment != ALL and line.kind not in _OF_FORECASTS]),
+        seasons=first_pairs([line for line in lines if line.kind not in _OF_FORECASTS]),
         performance=first_rows(performance),
         performance_pictures=_performance_pictures(past),
         pictures=[(title, base64.b64encode(image).decode()) for title, image in pictures],
-        forecasts=first_rows(sorted((line for line in lines if line.kind in _OF_FORECASTS), key=lambda line: (-line.counts, not line.is_deciding))),
+        forecasts=first_rows(forecasts),
         evidence=[line for line in lines if line.kind == Kind.DIAGNOSIS],
         trust=first_rows([line for line in lines if line.kind == Kind.ESTIMATE_TRUST]),
         watched=first_rows([line for line in lines if line.kind in (Kind.UNCERTAINTY, Kind.PREDICTION_DRIFT, Kind.BUSINESS_KPI)]),
