@@ -66,6 +66,7 @@ class Forecast(Section):
     )
     engine: Literal["local", "dask"] = Field("local", description="Where series are worked on: processes here, or a Dask cluster.")
     scheduler: str | None = Field(None, description="Address of a running Dask scheduler; a local cluster if absent.")
+    progress: bool = Field(False, description="Show a progress bar over series on the terminal of the run.")
     jobs: int = Field(1, ge=1, description="Processes, here or of a local cluster.")
 
     @field_validator("freq")

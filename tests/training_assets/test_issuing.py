@@ -1,5 +1,6 @@
 """Forecasts are issued from what was known, and from nothing else."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,18 @@ import pandas as pd
 import pytest
 import synthetic_forecast as synthetic
 
+from monitoring_assets.arrivals import ended
 from resources.catalogue import load_catalogue
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.policy import MonitoredModel
-from resources.vocabulary import Scope
+from resources.vocabulary import Scope, Task
 from training_assets.issuing import issue_chunks, served_rows
 from training_assets.recipes import RECIPES
 from training_assets.recipes.cohorts import named
 from training_assets.recipes.forecast import SeriesError
 from training_assets.recipes.statsforecast import as_series, brought_up, issue
-from training_assets.scoring import next_chunks
+from training_assets.scoring import due_chunks, next_chunks
 
 NUMBERS = ["mean", "lo-80", "hi-80", "lo-95", "hi-95", "baseline"]
 RECIPE = RECIPES["statsforecast"]
@@ -137,6 +139,20 @@ def test_a_replay_that_starts_where_the_reference_ends_begins_with_its_first_chu
     span = {"start": f"{synthetic.week(synthetic.REFERENCE[1]):%Y-%m-%d}", "end": f"{synthetic.week(60):%Y-%m-%d}"}
     policy, _ = platform(tmp_path, replay=span)
     assert next_chunks(policy, Lake(root=str(tmp_path / "lake"))) == [span["start"]]
+
+
+def test_a_live_forecaster_is_due_when_its_chunk_begins_and_watched_when_it_has_ended(tmp_path: Path):
+    policy, _ = platform(tmp_path, replay=None)
+    lake, moment = Lake(root=str(tmp_path / "lake")), synthetic.week(56)
+    begins = policy.cadence.key(moment)
+    due = due_chunks(policy, lake, moment)
+    assert due[0] == policy.cadence.key(policy.reference.end)
+    assert due[-1] == begins
+    ahead = policy.cadence.key(datetime.now(UTC))
+    assert ended(policy, lake, [begins, ahead]) == [begins]
+    rowwise = policy.model_copy(update={"task": Task.REGRESSION})
+    assert due_chunks(rowwise, lake, moment)[-1] == policy.cadence.shift(begins, -1)
+    assert ended(rowwise, lake, [begins, ahead]) == [begins, ahead]
 
 
 def test_segments_name_their_series(tmp_path: Path):

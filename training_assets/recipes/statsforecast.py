@@ -58,6 +58,7 @@ def spec_of(policy: MonitoredModel) -> "ForecastSpec":
         n_jobs=own.jobs,
         engine=own.engine,
         scheduler=own.scheduler,
+        progress=own.progress,
         parameters={"lightgbm": dict(policy.retrain.parameters)} if policy.retrain.parameters else {},
     )
 
