@@ -13,13 +13,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from resources import forecast_rules
 from resources.chunks import CADENCES, Cadence, parse_duration
 from resources.expression import ExpressionError, parse
 from resources.forecasting import Forecast
 from resources.incident_rules import IncidentRules
 from resources.retraining import Condition, Retrain
 from resources.section import Duration, FieldError, Moment, Section
-from resources.vocabulary import OF_NUMBERS, Scope, Task, Update
+from resources.vocabulary import OF_NUMBERS, Task
 
 
 def _check_zone(name: str) -> str:
@@ -352,32 +353,6 @@ _ESTIMATORS = {
 }
 
 
-def _for_forecasts(told: dict[str, object]) -> dict[str, object]:
-    """Defaults that are others for a forecaster: what was observed is an input too, and a chunk holds few rows."""
-    own = dict(told)
-    features, outcome = own.get("features", {}), own.get("outcome")
-    if isinstance(features, Features):
-        features = features.model_dump()
-    is_an_input = isinstance(outcome, dict) and _is_seen_at_once(outcome)
-    if isinstance(features, dict) and isinstance(outcome, dict) and is_an_input and outcome.get("column"):
-        numeric = list(features.get("numeric") or [])
-        own["features"] = {**features, "numeric": numeric if outcome["column"] in numeric else [*numeric, outcome["column"]]}
-    for section, defaults in (
-        ("validation", {"minimum_rows": 5}),
-        ("retrain", {"recipe": "statsforecast", "update": str(Update.INCREMENTAL), "windows": ["all"], "cooldown": 3}),
-        ("gates", {"minimum_rows": 7}),
-    ):
-        given = own.get(section, {})
-        if isinstance(given, dict):
-            own[section] = {**defaults, **given}
-    return own
-
-
-def _is_seen_at_once(outcome: dict[str, object]) -> bool:
-    """Whether outcomes are a column of the log that is known when the row is."""
-    return outcome.get("delay", "0d") in ("0d", "0h") and not any(outcome.get(name) for name in ("parquet", "csv", "duckdb", "observed_at"))
-
-
 class MonitoredModel(Section):
     """One monitored model: everything a user must write."""
 
@@ -414,7 +389,7 @@ class MonitoredModel(Section):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_task(cls, told: object) -> object:
-        return _for_forecasts(told) if isinstance(told, dict) and told.get("task") == Task.FORECAST else told
+        return forecast_rules.with_defaults(told) if isinstance(told, dict) and told.get("task") == Task.FORECAST else told
 
     @field_validator("owners")
     @classmethod
@@ -431,7 +406,9 @@ class MonitoredModel(Section):
         if unknown:
             raise FieldError(("validation", "ranges", unknown[0]), f"got {unknown}; expected numeric features or predictions: {numeric}")
         self._check_expressions(numeric)
-        self._check_forecast()
+        self._check_inputs()
+        if self.forecast is not None:
+            forecast_rules.check(self)
         if self.outcome.column in self.features.all and self.task is not Task.FORECAST:
             raise FieldError(
                 ("outcome", "column"),
@@ -456,74 +433,21 @@ class MonitoredModel(Section):
             raise FieldError(("replay", "start"), "got a day inside the reference window; expected one at or after reference.end")
         return self
 
-    def _check_forecast(self) -> None:
-        own = self.forecast
-        if self.task is not Task.FORECAST:
-            for name, given in (("forecast", own), ("series", self.series)):
-                if given is not None:
-                    raise FieldError((name,), f"got {name} with task {self.task}; expected none: only {Task.FORECAST} has it")
-            if not self.log.id:
-                raise FieldError(("log",), "got no id; expected the column that names one prediction")
-            if not self.features.all:
-                raise FieldError(("features",), "got no feature; expected at least one numeric or categorical column")
+    def _check_inputs(self) -> None:
+        """What only a forecaster has, and what only a forecaster may lack."""
+        if self.task is Task.FORECAST:
+            if self.forecast is None:
+                raise FieldError(
+                    ("task",), "got forecast without the section forecast; expected forecast: {freq: D, horizon: 14, season_lengths: [7]}"
+                )
             return
-        if own is None:
-            raise FieldError(
-                ("task",), "got forecast without the section forecast; expected forecast: {freq: D, horizon: 14, season_lengths: [7]}"
-            )
-        self._check_forecast_log()
-        self._check_exogenous(own)
-        day = self.cadence.start(self.cadence.key(self.reference.start))
-        chunk_length = day + self.cadence.step - day
-        if own.reach < chunk_length:
-            raise FieldError(
-                ("forecast", "horizon"),
-                f"got {own.horizon} steps of {own.freq}; expected at least a chunk of {self.chunk}: forecasts are issued once a chunk, for all of it",
-            )
-        delay = parse_duration(self.outcome.delay)
-        if (day + delay - day) % own.step_length:
-            raise FieldError(("outcome", "delay"), f"got {self.outcome.delay}; expected whole steps of {own.freq}")
-        if self.performance.estimator is not None:
-            raise FieldError(
-                ("performance", "estimator"),
-                f"got {self.performance.estimator!r}; expected none: outcomes of forecasts arrive with the next chunk",
-            )
-        if own.scope is Scope.SERIES and self.series is None:
-            raise FieldError(("forecast", "scope"), "got series, and no column names them; expected series: COLUMN beside it")
-        if own.scope is Scope.COHORT and not self.segments:
-            raise FieldError(
-                ("forecast", "scope"), "got cohort without segments; expected the columns whose values are cohorts: segments: [region]"
-            )
-
-    def _check_forecast_log(self) -> None:
-        log = self.log
-        for name in ("id", "prediction", "probability", "probabilities", "model_version"):
-            if getattr(log, name):
-                raise FieldError(
-                    ("log", name), f"got {getattr(log, name)!r}; expected none: the log of a forecaster holds what was observed, series and time "
-                    "name its rows, and the platform issues the forecasts",
-                )  # fmt: skip
-        if self.series is not None and (self.series in self.features.all or self.series == self.outcome.column):
-            raise FieldError(("series",), f"got {self.series!r}, which is also a feature or the outcome; expected a column of its own")
-        if self.features.categorical:
-            raise FieldError(
-                ("features", "categorical"),
-                f"got {self.features.categorical}; expected numbers only: code categories as 0 and 1, or declare segments",
-            )
-
-    def _check_exogenous(self, own: Forecast) -> None:
-        told = [*own.known_ahead, *own.lags]
-        for name in told:
-            if name not in self.features.numeric:
-                raise FieldError(
-                    ("forecast", "known_ahead" if name in own.known_ahead else "lags"),
-                    f"got {name!r}; expected a numeric feature: {self.features.numeric}",
-                )
-            if told.count(name) > 1 or name == self.outcome.column:
-                raise FieldError(
-                    ("forecast", "known_ahead" if name in own.known_ahead else "lags"),
-                    f"got {name!r}; expected each feature once, and not the outcome itself: a forecaster starts from that anyway",
-                )
+        for name, given in (("forecast", self.forecast), ("series", self.series)):
+            if given is not None:
+                raise FieldError((name,), f"got {name} with task {self.task}; expected none: only {Task.FORECAST} has it")
+        if not self.log.id:
+            raise FieldError(("log",), "got no id; expected the column that names one prediction")
+        if not self.features.all:
+            raise FieldError(("features",), "got no feature; expected at least one numeric or categorical column")
 
     def _check_classes(self) -> None:
         classes, log = self.outcome.classes, self.log
