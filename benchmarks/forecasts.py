@@ -6,7 +6,7 @@ depends on yesterday's. The peers are installed into an environment of their own
 
 Bounds:
     electricity   half-hourly demand, last 336 points held out: MAPE <= 1.224 % and MASE <= 0.631 (seasonal naive, 336), and the
-                  share of points inside each interval within its binomial band
+                  share of points inside each interval within the binomial band of as many independent points as a week is worth
     peers         on the same 100 daily series: auto_arima at least 20 times as fast as pmdarima's, at no worse MASE
     thousand      1,000 daily series of two years: fitted, forecast, logged and registered on two processes; the same forecasts on Dask
 
@@ -111,6 +111,7 @@ def _once(python: Path, script: str, asked: Mapping[str, Any], folder: Path) -> 
 
 def electricity() -> dict[str, Any]:
     """The shipped recipe on the half-hourly sample; the last week is seen by nothing but the score."""
+    from monitoring_assets.measures.forecast.coverage import nominal_band
     from training_assets.recipes.forecast import FORECASTER
     from training_assets.recipes.forecast.shipped import HALF_HOURLY_DEMAND
 
@@ -126,12 +127,12 @@ def electricity() -> dict[str, Any]:
     bands = {}
     for level in HALF_HOURLY_DEMAND.levels:
         inside = float(np.mean((held >= forecast[f"lo-{level}"]) & (held <= forecast[f"hi-{level}"])))
-        half = 1.96 * (level / 100 * (1 - level / 100) / len(held)) ** 0.5
+        worth = independent_points(fitted.errors, level / 100)
+        one, many = (nominal_band(inside, n, level / 100, 0.05) for n in (worth, len(held)))
         bands[str(level)] = {
-            "share_inside": inside,
-            "band": [level / 100 - half, level / 100 + half],
-            "is_kept": abs(inside - level / 100) <= half,
-        }
+            "share_inside": inside, "independent_points": worth, "band": [one.lower, one.upper], "is_kept": one.lower <= inside <= one.upper,
+            "band_were_all_points_independent": [many.lower, many.upper],
+        }  # fmt: skip
     scores = dict(zip(fitted.scores["model"], fitted.scores["score"], strict=True))
     return {
         **found,
@@ -140,6 +141,13 @@ def electricity() -> dict[str, Any]:
         "backtest_mase": scores,
         "wall_s": time.perf_counter() - started,
     }
+
+
+def independent_points(errors: _FRAME, level: float) -> float:
+    """Points of one week that tell as much as independent ones, from how much the share inside scatters between the weeks of the backtest."""
+    inside = errors.assign(size=errors["error"].abs()).groupby("step")["size"].transform(lambda own: own <= own.quantile(level))
+    shares = inside.groupby(errors["cutoff"]).mean()
+    return float(max(1.0, level * (1 - level) / shares.var(ddof=1)))
 
 
 def _errors(values: Any, held: Any, scale: float) -> dict[str, float]:

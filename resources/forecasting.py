@@ -31,9 +31,10 @@ class Forecast(Section):
         description="Models that compete per series by rolling origin, beside seasonal_naive which always does; lightgbm learns from lags of all series.",
     )
     average: int = Field(1, ge=1, description="Averages of the best 2, 3, … models of a series compete as well, up to this many members.")
-    combine: Literal["best", "mean", "median"] = Field(
+    combine: Literal["best", "mean", "median", "shrink"] = Field(
         "best",
-        description="best lets the backtest choose; mean and median answer with all models together, the seasonal naive one included.",
+        description="best lets the backtest choose; mean and median answer with all models together, the seasonal naive one included; shrink "
+        "with half of that one and half of the others' mean.",
     )
     transform: Literal["none", "log"] = Field("none", description="log for positive series whose seasons grow with their level.")
     intervals: Literal["native", "conformal"] = Field(

@@ -64,7 +64,8 @@ class ForecastSpec(_Plain):
     average: int = Field(default=1, ge=1)
     #: ``mean``, ``median``: nothing is chosen; the baseline and every candidate that never failed speak together. For few series
     #: or few independent windows, where a choice follows noise.
-    combine: Literal["best", "mean", "median"] = "best"
+    #: ``shrink``: half the baseline, half the mean of the candidates.
+    combine: Literal["best", "mean", "median", "shrink"] = "best"
     exogenous: tuple[Exogenous, ...] = ()
     #: ``log``: models see the logarithm of ``y``, for seasons that grow with the level; ``y`` must be positive.
     #: Means are then medians in units of ``y``.

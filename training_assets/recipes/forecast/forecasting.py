@@ -12,6 +12,7 @@ from training_assets.recipes.forecast.exogenous import future_inputs, inputs, re
 from training_assets.recipes.forecast.fitting import forecast_series
 from training_assets.recipes.forecast.intervals import half_widths, is_conformal
 from training_assets.recipes.forecast.lags import forecast_lags
+from training_assets.recipes.forecast.selection import together
 from training_assets.recipes.forecast.series import KEYS
 
 if TYPE_CHECKING:
@@ -59,9 +60,8 @@ def _combined(spec: ForecastSpec, answers: dict[str, dict[str, Any]]) -> "dict[s
 
     if len(answers) == 1:
         return {name: restored(spec, np.array(values))[spec.embargo :] for name, values in next(iter(answers.values())).items()}
-    means = [restored(spec, np.array(one["mean"])) for _, one in sorted(answers.items())]
-    middle = np.median if spec.combine == "median" else np.mean
-    return {"mean": middle(means, axis=0)[spec.embargo :]}
+    means = {name: restored(spec, np.array(one["mean"])) for name, one in sorted(answers.items())}
+    return {"mean": together(spec, means)[spec.embargo :]}
 
 
 def _answers(fitted: Fitted, steps: "pd.DataFrame", levels: list[int]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -15,6 +15,9 @@ from training_assets.recipes.forecast.lags import backtest_lags
 from training_assets.recipes.forecast.statistical import build
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     import pandas as pd
 
     from training_assets.recipes.forecast.base import ForecastSpec
@@ -80,7 +83,23 @@ def _with_all(spec: "ForecastSpec", found: "pd.DataFrame", names: list[str], mem
     """Put the combination of a series' members beside the candidates; NaN where it has none."""
     is_member = found["unique_id"].map({key: [name in own for name in names] for key, own in members.items()}).to_list()
     own = found[names].where(is_member)
-    found[_ALL] = own.median(axis=1) if spec.combine == "median" else own.mean(axis=1)
+    found[_ALL] = together(spec, {name: own[name].to_numpy() for name in names})
+
+
+def together(spec: "ForecastSpec", answers: "Mapping[str, np.ndarray]") -> "np.ndarray":
+    """Several models' forecasts ``(n,)`` as one, as ``combine`` says; a model that is NaN has no part, NaN where none has."""
+    import warnings
+
+    import numpy as np
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of an empty mean
+        if spec.combine == "median":
+            return np.asarray(np.nanmedian(list(answers.values()), axis=0))
+        others = [values for name, values in answers.items() if name != BASELINE]
+        if spec.combine == "shrink" and others and BASELINE in answers:
+            return np.asarray(np.nanmean([answers[BASELINE], np.nanmean(others, axis=0)], axis=0))
+        return np.asarray(np.nanmean(list(answers.values()), axis=0))
 
 
 def cross_validate(spec: "ForecastSpec", series: "pd.DataFrame") -> "pd.DataFrame":
