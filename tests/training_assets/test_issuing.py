@@ -165,3 +165,32 @@ def test_segments_name_their_series(tmp_path: Path):
     assert named(policy, {"region=north"}, rows) == {"s0", "s1"}
     assert named(policy, {"store=s2", "all"}, rows) == {"s2"}
     assert named(policy, {"all"}, rows) == set()
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"candidates": ["lightgbm"], "intervals": "conformal", "windows": 3},
+        {"candidates": ["auto_ets", "lightgbm"], "average": 2, "windows": 3},
+        {"candidates": ["auto_ets"], "combine": "shrink", "windows": 3},
+        {"candidates": ["auto_arima"], "known_ahead": ["promotion"]},
+        {"candidates": ["auto_ets"], "lags": {"promotion": 14}},
+    ],
+    ids=["lags of all series", "averages", "shrunk", "known ahead", "lagged feature"],
+)
+def test_every_kind_of_forecaster_sees_the_past_alone_and_updates_only_what_it_is_told_to(tmp_path: Path, declared: dict[str, object]):
+    features = {"numeric": ["promotion"]} if {"known_ahead", "lags"} & set(declared) else {}
+    forecast = {"freq": "D", "horizon": 14, "season_lengths": [7], "windows": 2, **declared}
+    policy, models = platform(tmp_path, forecast=forecast, features=features)
+    rows = log_of(policy, models, 45)
+    model = RECIPE.fit(policy, rows[rows["time"] < pd.Timestamp(AT)])
+    late = rows["time"] >= pd.Timestamp(synthetic.week(42))
+    plain, poisoned = (
+        issue(policy, model, own, synthetic.week(42)) for own in (rows, rows.assign(y_true=rows["y_true"].where(~late, 1e6), sales=0.0))
+    )
+    assert np.array_equal(plain["mean"].to_numpy(), poisoned["mean"].to_numpy())
+    updated = RECIPE.update(policy, model, rows[rows["time"] >= pd.Timestamp(AT)], {"s1"})
+    before, after = (one.states.set_index(["unique_id", "model"])["state"] for one in (model, updated))
+    moved = set(before.index[before != after.reindex(before.index)].get_level_values(0))
+    assert moved <= {"s1"}
+    assert updated.history["ds"].max() == pd.Timestamp(synthetic.week(45)).tz_localize(None) - pd.Timedelta(days=1)
