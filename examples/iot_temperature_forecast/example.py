@@ -21,14 +21,14 @@ START, END = datetime(2025, 1, 6, tzinfo=UTC), datetime(2025, 3, 3, tzinfo=UTC)
 CHANGES = (datetime(2025, 2, 15, tzinfo=UTC), datetime(2025, 2, 23, tzinfo=UTC))
 PER_DAY = 8
 #: Standard deviation of the noise in °C, and its memory from one reading to the next.
-NOISE, MEMORY = 0.4, 0.3
+NOISE, MEMORY = 0.4, 0.2
 #: Level and half the daily swing of each sensor in °C.
-SENSORS = {"door": (19.0, 2.5), "window": (17.0, 3.5)}
+SENSORS = {"ceiling": (20.0, 4.0), "door": (19.0, 3.0), "window": (17.0, 3.5)}
 MODEL, METRIC, CLAUSE = "iot_temperature_forecast", "mse", "error_threshold"
 
 
 def simulate(folder: Path, seed: int, is_null_twin: bool) -> None:
-    """Write the log of both sensors.
+    """Write the log of all sensors.
 
     The office is warmest in the afternoon, the bakery at night, the gym in the morning and in the evening. The null twin stays an office.
     """

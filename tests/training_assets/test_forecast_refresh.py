@@ -202,3 +202,17 @@ def test_a_logged_forecaster_loads_without_unpickling_and_forecasts_the_same(eve
     numbers = ["mean", "lo-90", "hi-90"]
     assert list(told) == list(own)
     assert np.abs(told[numbers] - own[numbers]).to_numpy().max() <= 1e-9
+
+
+@pytest.mark.parametrize("max_history", [None, 57])
+def test_a_model_that_learns_from_its_newest_rows_keeps_its_season_in_step_as_rows_come(max_history):
+    rows = daily(1, days=120)
+    rows = rows.assign(y=50 + np.tile([0.0, 10, 30, 40, 20, -20, -50], 18)[: len(rows)] + np.random.default_rng(0).normal(0, 1, len(rows)))
+    own = spec(candidates=("auto_ets",), max_history=max_history, levels=())
+    fitted = FORECASTER.fit(own, rows.iloc[:96])
+    assert fitted.choices["models"].tolist() == ["auto_ets"]
+    for count in range(8):
+        ready = FORECASTER.refresh(fitted, rows.iloc[96 : 96 + count])
+        error = ready.forecast()["mean"].to_numpy() - rows["y"].to_numpy()[96 + count : 103 + count]
+        assert (error**2).mean() < 4  # out of step by a day it is some hundreds
+        assert len(ready.history) <= (max_history or 120) + 6
