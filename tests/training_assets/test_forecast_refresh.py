@@ -13,6 +13,7 @@ from training_assets.recipes.forecast import FORECASTER, ForecastSpec, SeriesErr
 from training_assets.recipes.forecast.fitting import fit_series
 from training_assets.recipes.forecast.plain import from_json, to_json
 from training_assets.recipes.forecast.statistical import STATISTICAL, build, held_fast
+from training_assets.recipes.statsforecast import StatsForecast, brought_up
 
 Y = daily(1, days=150)["y"].to_numpy()
 LEVELS = [80, 95]
@@ -216,3 +217,18 @@ def test_a_model_that_learns_from_its_newest_rows_keeps_its_season_in_step_as_ro
         error = ready.forecast()["mean"].to_numpy() - rows["y"].to_numpy()[96 + count : 103 + count]
         assert (error**2).mean() < 4  # out of step by a day it is some hundreds
         assert len(ready.history) <= (max_history or 120) + 6
+
+
+def test_rows_that_production_puts_behind_a_model_cut_whole_seasons_off_its_start(declare):
+    own = {"freq": "D", "horizon": 7, "season_lengths": [7], "candidates": ["mstl"], "max_history": 57}
+    policy = declare(
+        task="forecast", log={"csv": "log.csv", "time": "at", "id": "", "timezone": "UTC"}, features={"numeric": []}, forecast=own
+    )
+    series = daily(1, days=120)
+    rows = pd.DataFrame({"time": series["ds"].dt.tz_localize("UTC"), "y_true": series["y"]})
+    model = StatsForecast().fit(policy, rows.iloc[:96])
+    for count in range(1, 15):
+        history = brought_up(policy, model, rows.iloc[: 96 + count], None).history
+        assert (history["ds"].iloc[0] - model.history["ds"].iloc[0]).days % 7 == 0
+        assert 57 <= len(history) < 57 + 7
+        assert history["y"].tolist() == series["y"].iloc[96 + count - len(history) : 96 + count].tolist()
