@@ -3,6 +3,7 @@
 Belongs here: every path, every table that is opened, data versions, contract checks on write. Does not: what rows mean.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ _WRITE_ATTEMPTS = 8
 _COMMITS_CAUGHT_UP = 30
 #: Up to so many files of a table that is not cut are read without the engine, which costs more to ask than they do to read.
 _FEW_FILES = 8
+#: A data version, the columns its predicate names with their quoted values, and one of these.
+_DATA_VERSION = re.compile(r"(?P<table>\w+)@(?P<version>\d+)(\[(?P<predicate>.*)\])?", re.DOTALL)
+_RESTRICTED = re.compile(r"(\w+) (?:= |IN \()((?:'(?:[^']|'')*'(?:, )?)+)")
+_QUOTED = re.compile(r"'((?:[^']|'')*)'")
 #: Open tables and the DuckDB engine, per thread: opening a table costs as much as it has files, catching up almost nothing.
 _kept = threading.local()
 
@@ -109,6 +114,26 @@ class Lake(dg.ConfigurableResource["Lake"]):
         with self.connect() as connection:
             self.attach(connection, model, table, where, version)
             return connection.sql(f"SELECT * FROM {table.name}").df()
+
+    def restore(self, model: str, table: Table, data_version: str) -> "pd.DataFrame":
+        """Read exactly the rows that a data version names, whatever was written to ``table`` since.
+
+        Args:
+            data_version: as ``replace``, ``append`` and ``data_version`` give it, such as the tag of a model version.
+
+        Raises:
+            ValueError: for the data version of another table, or of one that was never written.
+        """
+        found = _DATA_VERSION.fullmatch(data_version)
+        if found is None or found["table"] != table.name:
+            raise ValueError(
+                f"got data version {data_version!r}; expected one of table {table.name}, such as {table.name}@3[chunk = '2025-01-01']"
+            )
+        where = {
+            column: [value.replace("''", "'") for value in _QUOTED.findall(values)]
+            for column, values in _RESTRICTED.findall(found["predicate"] or "")
+        }
+        return self.read(model, table, where, int(found["version"]))
 
     def attach(
         self, connection: "duckdb.DuckDBPyConnection", model: str, table: Table, where: Where | None = None, version: int | None = None

@@ -13,7 +13,7 @@ SETTINGS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a forecaster is read at every chunk
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while waiting make a LightGBM fit crawl on a busy machine
 }
 

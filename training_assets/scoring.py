@@ -132,15 +132,15 @@ def due_chunks(policy: MonitoredModel, lake: Lake, moment: datetime) -> list[str
 
 
 def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
-    """What the replay hands over next: all of history at first, then one chunk, then nothing.
+    """What the replay hands over next: all of history at first (the first chunk where there is none), then one chunk, then nothing.
 
     Empty while the newest chunk has no decision yet, so that a promotion it leads to scores the chunk after it.
     """
     if policy.replay is None:
         return []
     if not lake.partitions(policy.model, tables.scored_batches(policy), "chunk"):
-        past = list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
-        return past or list(policy.cadence.keys_between(policy.replay.start, policy.replay.end))[:1]
+        history = list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
+        return history or list(policy.cadence.keys_between(policy.reference.end, policy.replay.end))[:1]
     newest = policy.cadence.shift(policy.cadence.key(now(policy, lake)), -1)
     if newest != newest_decided(policy, lake):
         return []

@@ -423,3 +423,28 @@ def test_a_column_that_changed_its_type_is_refused_with_got_and_expected(lake):
     fresh = Lake(root=lake.root + "/")  # nothing of it is kept open
     with pytest.raises(ContractError, match="got column value of type"):
         fresh.replace("m", newer, pd.DataFrame({"chunk": ["b"], "value": ["x"]}), {"chunk": "b"})
+
+
+@settings(max_examples=15)
+@given(chunks=st.lists(st.text("ab'] =,(IN)", min_size=1, max_size=6), min_size=1, max_size=3, unique=True))
+@example(chunks=["it's", "b', 'c"])
+def test_a_data_version_restores_the_same_bytes_after_the_rows_were_overwritten_and_the_files_merged(tmp_path_factory, chunks):
+    lake = Lake(root=str(tmp_path_factory.mktemp("lake")))
+    frame = pd.concat([rows(chunk, ["x", "y"]) for chunk in chunks], ignore_index=True)
+    version = lake.replace("demo", ROWS, frame, {"chunk": chunks})
+    assert version == lake.data_version("demo", ROWS, {"chunk": chunks})
+    first = lake.restore("demo", ROWS, version).to_parquet(index=False)
+    lake.replace("demo", ROWS, frame.assign(value=-1.0), {"chunk": chunks})
+    lake.append("demo", ROWS, rows("later", ["z"]))
+    lake.compact("demo", ROWS)
+    restored = lake.restore("demo", ROWS, version)
+    assert restored.to_parquet(index=False) == first
+    assert sorted(restored["chunk"].unique()) == sorted(chunks)
+    assert sorted(restored["value"].unique()) == [0.0, 1.0]
+    assert len(lake.restore("demo", ROWS, lake.data_version("demo", ROWS))) == len(frame) + 1
+
+
+def test_a_data_version_of_another_table_or_of_nothing_is_refused(lake: Lake):
+    for wrong in ("measurements@1[chunk = 'c1']", "rows@none[chunk = 'c1']", "rows"):
+        with pytest.raises(ValueError, match="expected one of table rows, such as rows@3"):
+            lake.restore("demo", ROWS, wrong)

@@ -13,6 +13,7 @@ from training_assets.recipes.forecast import FORECASTER, ForecastSpec, SeriesErr
 from training_assets.recipes.forecast.fitting import fit_series
 from training_assets.recipes.forecast.plain import from_json, to_json
 from training_assets.recipes.forecast.statistical import STATISTICAL, build, held_fast
+from training_assets.recipes.statsforecast import StatsForecast, brought_up
 
 Y = daily(1, days=150)["y"].to_numpy()
 LEVELS = [80, 95]
@@ -202,3 +203,32 @@ def test_a_logged_forecaster_loads_without_unpickling_and_forecasts_the_same(eve
     numbers = ["mean", "lo-90", "hi-90"]
     assert list(told) == list(own)
     assert np.abs(told[numbers] - own[numbers]).to_numpy().max() <= 1e-9
+
+
+@pytest.mark.parametrize("max_history", [None, 57])
+def test_a_model_that_learns_from_its_newest_rows_keeps_its_season_in_step_as_rows_come(max_history):
+    rows = daily(1, days=120)
+    rows = rows.assign(y=50 + np.tile([0.0, 10, 30, 40, 20, -20, -50], 18)[: len(rows)] + np.random.default_rng(0).normal(0, 1, len(rows)))
+    own = spec(candidates=("auto_ets",), max_history=max_history, levels=())
+    fitted = FORECASTER.fit(own, rows.iloc[:96])
+    assert fitted.choices["models"].tolist() == ["auto_ets"]
+    for count in range(8):
+        ready = FORECASTER.refresh(fitted, rows.iloc[96 : 96 + count])
+        error = ready.forecast()["mean"].to_numpy() - rows["y"].to_numpy()[96 + count : 103 + count]
+        assert (error**2).mean() < 4  # out of step by a day it is some hundreds
+        assert len(ready.history) <= (max_history or 120) + 6
+
+
+def test_rows_that_production_puts_behind_a_model_cut_whole_seasons_off_its_start(declare):
+    own = {"freq": "D", "horizon": 7, "season_lengths": [7], "candidates": ["mstl"], "max_history": 57}
+    policy = declare(
+        task="forecast", log={"csv": "log.csv", "time": "at", "id": "", "timezone": "UTC"}, features={"numeric": []}, forecast=own
+    )
+    series = daily(1, days=120)
+    rows = pd.DataFrame({"time": series["ds"].dt.tz_localize("UTC"), "y_true": series["y"]})
+    model = StatsForecast().fit(policy, rows.iloc[:96])
+    for count in range(1, 15):
+        history = brought_up(policy, model, rows.iloc[: 96 + count], None).history
+        assert (history["ds"].iloc[0] - model.history["ds"].iloc[0]).days % 7 == 0
+        assert 57 <= len(history) < 57 + 7
+        assert history["y"].tolist() == series["y"].iloc[96 + count - len(history) : 96 + count].tolist()

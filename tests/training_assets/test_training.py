@@ -27,7 +27,7 @@ from training_assets.definitions import build_defs as training
 from training_assets.gates import pass_gates
 from training_assets.recipes import RECIPES, load_version
 from training_assets.rollout import NotAcceptedError, NothingToRollBackError, accepted_candidate, next_reference, promote, roll_back
-from training_assets.scoring import score_rows
+from training_assets.scoring import next_chunks, score_rows
 from training_assets.shadow import compare
 from training_assets.training_set import (
     HOLDOUT,
@@ -539,3 +539,9 @@ def test_rows_as_old_as_the_champions_last_one_are_never_held_out(tmp_path):
     learned = rows["time"].iloc[-300]
     cut = split(policy, rows, None, Promotion("1", learned.to_pydatetime(), None))
     assert (cut.rows.loc[cut.rows["part"] == HOLDOUT, "time"] > learned).all()
+
+
+def test_a_replay_begins_with_all_of_history_and_with_the_first_chunk_where_there_is_none(declare, lake):
+    at_once = declare(replay={"start": "2024-03-03", "end": "2024-03-10"})
+    assert next_chunks(at_once, lake) == ["2024-03-01", "2024-03-02"]
+    assert next_chunks(declare(replay={"start": "2024-03-01", "end": "2024-03-10"}), lake) == ["2024-03-01"]

@@ -201,6 +201,7 @@ def brought_up(policy: MonitoredModel, model: "Fitted", rows: "pd.DataFrame", cu
     import pandas as pd
 
     from training_assets.recipes.forecast import fill_gaps
+    from training_assets.recipes.forecast.series import newest_in_phase
 
     own = declared(policy)
     history, last = model.history, model.history.groupby("unique_id", sort=False)["ds"].last()
@@ -213,9 +214,7 @@ def brought_up(policy: MonitoredModel, model: "Fitted", rows: "pd.DataFrame", cu
         names = [name for name in history if name not in ("unique_id", "ds", "y")]
         whole = fill_gaps(whole, own.freq, own.gaps)
         whole = fill_gaps(whole, own.freq, "carry", names) if names else whole
-    if own.max_history is not None:
-        whole = whole.groupby("unique_id", sort=False).tail(own.max_history)
-    return replace(model, history=whole.reset_index(drop=True))
+    return replace(model, history=newest_in_phase(model.spec, whole.reset_index(drop=True)))
 
 
 def issue(policy: MonitoredModel, model: "Fitted", rows: "pd.DataFrame", at: datetime) -> "pd.DataFrame":

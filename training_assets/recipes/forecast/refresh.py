@@ -14,7 +14,7 @@ from training_assets.recipes.forecast.exogenous import inputs
 from training_assets.recipes.forecast.fitting import fall_back_series, fit_series, statistical_models
 from training_assets.recipes.forecast.lags import fit_lags
 from training_assets.recipes.forecast.selection import Selection, select
-from training_assets.recipes.forecast.series import SeriesError, check_shape, checked, short_series
+from training_assets.recipes.forecast.series import SeriesError, check_shape, checked, newest_in_phase, short_series
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,9 +73,7 @@ class SeriesForecaster:
             raise SeriesError(f"new rows: got unknown series {unknown[:5]}; expected fitted ones; fit these first")
         both = pd.concat([fitted.history, new_rows[list(fitted.history)]]).sort_values(["unique_id", "ds"], ignore_index=True)
         check_shape(fitted.spec, both)
-        if fitted.spec.max_history is not None:
-            both = both.groupby("unique_id", sort=False).tail(fitted.spec.max_history).reset_index(drop=True)
-        return replace(fitted, history=both)
+        return replace(fitted, history=newest_in_phase(fitted.spec, both))
 
     def refit(self, fitted: Fitted, series: "pd.DataFrame", only: Collection[str] | None = None) -> Fitted:
         """Estimate parameters on ``series`` with models and orders held; series outside ``only`` are not touched.

@@ -64,6 +64,23 @@ def short_series(spec: "ForecastSpec", frame: "pd.DataFrame") -> dict[str, int]:
     return {str(name): int(count) for name, count in counts[counts < spec.needed_rows].items()}
 
 
+def newest_in_phase(spec: "ForecastSpec", frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The newest ``max_history`` rows of each series and up to a season more, so that whole seasons are cut off the start.
+
+    A fitted exponential smoothing begins with the seasonal states of its first row: run on over rows that begin elsewhere in the season, it
+    would add Monday's season to Tuesdays.
+
+    Args:
+        frame: ``unique_id, ds, y`` and declared columns, sorted; each series begins where the fitted model's history begins, or whole
+            seasons later.
+    """
+    if spec.max_history is None:
+        return frame
+    series = frame.groupby("unique_id", sort=False)["ds"]
+    surplus = (series.transform("size") - spec.max_history).clip(lower=0)
+    return frame[series.cumcount() >= surplus // spec.season * spec.season].reset_index(drop=True)
+
+
 def fill_gaps(frame: "pd.DataFrame", freq: str, how: Literal["interpolate", "carry"], columns: Collection[str] = ("y",)) -> "pd.DataFrame":
     """Put in the missing steps between the first and last row of each series; never called unasked.
 
