@@ -16,7 +16,7 @@ from resources import tables
 from resources.lake import Lake
 from resources.policy import MonitoredModel
 from resources.rollout_log import events
-from resources.vocabulary import DRIFT_KINDS, Event, Kind
+from resources.vocabulary import DRIFT_KINDS, Event, Kind, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,18 +27,27 @@ SHOWN = 48
 
 @dataclass(frozen=True)
 class Picture:
-    """Which measurements a picture shows."""
+    """Which measurements a picture shows, and the stages that measure them: no other stage's files are read."""
 
     kinds: tuple[Kind, ...]
+    stages: tuple[Stage, ...]
     title: str
 
 
-DRIFT = Picture(DRIFT_KINDS, "Drift as a share of its limit, worst number per chunk")
-PERFORMANCE = Picture((Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE), "Performance, estimated and realized")
-UNCERTAINTY = Picture((Kind.UNCERTAINTY,), "The model's uncertainty between its limits")
-COVERAGE = Picture((Kind.INTERVAL_COVERAGE,), "Share of outcomes inside their interval, between the limits of the backtest")
-KPIS = Picture((Kind.BUSINESS_KPI,), "Business KPIs between their limits")
-ATTRIBUTIONS = Picture((Kind.ATTRIBUTION_DRIFT,), "What predictions lean on, between its limits")
+DRIFT = Picture(DRIFT_KINDS, (Stage.DRIFT_REPORT,), "Drift as a share of its limit, worst number per chunk")
+PERFORMANCE = Picture(
+    (Kind.ESTIMATED_PERFORMANCE, Kind.REALIZED_PERFORMANCE),
+    (Stage.ESTIMATED_PERFORMANCE, Stage.REALIZED_PERFORMANCE),
+    "Performance, estimated and realized",
+)
+UNCERTAINTY = Picture((Kind.UNCERTAINTY,), (Stage.MODEL_UNCERTAINTY,), "The model's uncertainty between its limits")
+COVERAGE = Picture(
+    (Kind.INTERVAL_COVERAGE,),
+    (Stage.REALIZED_PERFORMANCE,),
+    "Share of outcomes inside their interval, between the limits of the backtest",
+)
+KPIS = Picture((Kind.BUSINESS_KPI,), (Stage.BUSINESS_KPI,), "Business KPIs between their limits")
+ATTRIBUTIONS = Picture((Kind.ATTRIBUTION_DRIFT,), (Stage.DIAGNOSIS,), "What predictions lean on, between its limits")
 
 _COLOURS = {Kind.ESTIMATED_PERFORMANCE: "#7a5cff", Kind.REALIZED_PERFORMANCE: "#0b7a75"}
 
@@ -85,7 +94,7 @@ def as_png(figure: Any, axes: Any, title: str, *, is_over_time: bool = True) -> 
 def draw(lake: Lake, policy: MonitoredModel, last: str, picture: Picture) -> bytes | None:
     """The same as a PNG; ``None`` where nothing was measured."""
     keys = [policy.cadence.shift(last, -steps) for steps in range(SHOWN)]
-    rows = lake.read(policy.model, tables.MEASUREMENTS, {"chunk": keys})
+    rows = lake.read(policy.model, tables.MEASUREMENTS, {"chunk": keys, "stage": [str(stage) for stage in picture.stages]})
     rows = rows[rows["kind"].isin(picture.kinds) & rows["value"].notna()].sort_values("chunk")
     return None if rows.empty else _draw(policy, rows, picture, events(lake, policy))
 

@@ -24,7 +24,7 @@ from resources.vocabulary import Cause
 START, END = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 4, 30, tzinfo=UTC)
 #: What the tests run of it.
 SMALL = Size(
-    START + timedelta(days=7),
+    START + timedelta(days=6),
     ("fraud_signups", "personalization", "forecasting_bakery", "forecasting_dairy", "forecasting_returns"),
 )
 PER_HOUR, PER_DAY = 60, 150

@@ -14,6 +14,7 @@ from monitoring_assets.arrivals import restated_chunks
 from resources import tables
 from resources.vocabulary import Check, Stage
 
+pytestmark = pytest.mark.xdist_group("late_outcomes")  # the story is lived by one worker
 CHUNK = "2024-02-05"
 OUTCOME = {
     "csv": "outcomes.csv", "column": "outcome", "id": "id", "observed_at": "seen", "timezone": "UTC", "delay": "1d", "restate_for": "90d",

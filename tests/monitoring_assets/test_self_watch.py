@@ -10,6 +10,7 @@ from synthetic_platform import Platform
 from resources import tables
 from resources.vocabulary import Check, Kind, Stage, Verdict
 
+pytestmark = pytest.mark.xdist_group("self_watch")  # the two platforms are run by one worker
 CHUNK = "2024-02-14"
 RULES = [
     {"name": "proportion", "holds": "x1 - x2 < 20", "share": 0.02},
