@@ -40,7 +40,9 @@ PERFORMANCE = Picture(
     (Stage.ESTIMATED_PERFORMANCE, Stage.REALIZED_PERFORMANCE),
     "Performance, estimated and realized",
 )
-UNCERTAINTY = Picture((Kind.UNCERTAINTY,), (Stage.MODEL_UNCERTAINTY,), "The model's uncertainty between its limits")
+UNCERTAINTY = Picture(
+    (Kind.UNCERTAINTY,), (Stage.MODEL_UNCERTAINTY, Stage.REALIZED_PERFORMANCE), "The model's uncertainty between its limits"
+)
 COVERAGE = Picture(
     (Kind.INTERVAL_COVERAGE,),
     (Stage.REALIZED_PERFORMANCE,),

@@ -179,7 +179,7 @@ def served(task: Task, seed: int, n: int, harm: float = 0.0, rho: float = 0.6) -
     return pd.DataFrame({"y_true": truth, "y_pred": (score >= 0.5).astype(float), "y_pred_proba": score})
 
 
-@pytest.mark.parametrize(("task", "metric"), METRICS)
+@pytest.mark.parametrize(("task", "metric"), [name for name in METRICS if name[0] is not Task.FORECAST])  # forecasters have no diagnosis
 def test_planted_harm_is_more_than_noise_in_every_metric(task: Task, metric: str):
     bad = served(task, 1, 120, harm=1.3)
     found = placebo(served(task, 0, 4000), task, metric, metric_value(bad, metric, VALUES), 120, VALUES)
