@@ -139,7 +139,9 @@ def next_chunks(policy: MonitoredModel, lake: Lake) -> list[str]:
     if policy.replay is None:
         return []
     if not lake.partitions(policy.model, tables.scored_batches(policy), "chunk"):
-        return list(policy.cadence.keys_between(policy.reference.end, policy.replay.start))
+        # a replay that starts where the reference ends has no history
+        history = policy.cadence.keys_between(policy.reference.end, policy.replay.start)
+        return list(history) or [policy.cadence.key(policy.reference.end)]
     newest = policy.cadence.shift(policy.cadence.key(now(policy, lake)), -1)
     if newest != newest_decided(policy, lake):
         return []
