@@ -31,6 +31,7 @@ def test_every_example_has_a_readme_that_names_its_command():
         "triggered_retraining",
         "ecommerce_seasonal",
         "model_governance",
+        "retail_forecast",
     } <= set(names())
     for name in names():
         assert f"plumbline example {name} --null-twin" in " ".join((EXAMPLES / name / "README.md").read_text(encoding="utf-8").split())
