@@ -190,7 +190,8 @@ def paired_gain(
         confidence: of the two-sided percentile interval, in (0, 1).
         resamples: bootstrap samples; those where a metric is undefined are left out.
         rng: source of randomness.
-        groups: ``(n_rows,)``; rows of one group are alike and are drawn together. Every row is a group of its own if absent.
+        groups: ``(n_rows,)``; rows of one group are alike and are drawn together. Every row is a group of its own if absent, and where
+            there is one group alone: it would leave no interval.
 
     Returns:
         The gain and its interval; ``lower <= gain`` need not hold for tiny samples. NaN limits where no resample
@@ -201,7 +202,8 @@ def paired_gain(
     import numpy as np
 
     every = np.arange(n_rows)
-    parts = None if groups is None else [np.flatnonzero(groups == one) for one in np.unique(groups)]
+    names = np.unique(groups) if groups is not None else []
+    parts = [np.flatnonzero(groups == one) for one in names] if len(names) > 1 else None
     before, after = champion(every), candidate(every)
     draws = []
     for _ in range(resamples):

@@ -35,6 +35,7 @@ def test_every_example_has_a_readme_that_names_its_command():
         "sales_drift",
         "model_governance",
         "iot_temperature_forecast",
+        "retail_forecast",
     } <= set(names())
     for name in names():
         assert f"plumbline example {name} --null-twin" in " ".join((EXAMPLES / name / "README.md").read_text(encoding="utf-8").split())

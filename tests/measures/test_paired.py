@@ -85,6 +85,21 @@ def test_rows_of_a_group_are_drawn_together():
     assert gains[1].upper - gains[1].lower > 2.5 * (gains[0].upper - gains[0].lower)
 
 
+def test_one_group_alone_still_has_an_interval():
+    own = np.random.default_rng(0).normal(0.1, 1, 30)
+    gain = paired_gain(
+        lambda rows: 0.0,
+        lambda rows: float(own[rows].mean()),
+        30,
+        1,
+        confidence=0.9,
+        resamples=200,
+        rng=np.random.default_rng(1),
+        groups=np.zeros(30),
+    )
+    assert gain.lower < gain.gain < gain.upper
+
+
 @pytest.mark.parametrize("metric", CLASSIFIER)
 @given(seed=st.integers(0, 10_000))
 def test_a_score_of_a_classifier_equals_scikit_learn(metric: str, seed: int):
