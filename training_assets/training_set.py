@@ -21,7 +21,7 @@ from resources.log_source import read_log
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
 from resources.vintages import broken_chunks, read_vintages
-from resources.vocabulary import OF_OUTCOMES, TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Stage, Update, Verdict
+from resources.vocabulary import OF_OUTCOMES, TAG_AS_OF, TAG_CLAUSE, TAG_INCIDENT, TAG_UPDATE, Stage, Task, Update, Verdict
 from training_assets import ledger
 from training_assets.asset import settings
 from training_assets.decide import Promotion
@@ -75,7 +75,7 @@ def split(policy: MonitoredModel, labelled: "pd.DataFrame", onset: datetime | No
 
     The held-out rows are the latest ``gates.holdout``, but never more than half of the rows since the onset (the new
     behaviour must be learnable too), and never rows the champion has learned from. On day zero they are the declared
-    reference. A training row's outcome must have been known before the first held-out row: the model in production
+    reference. Those of a forecaster begin with a whole chunk. A training row's outcome must have been known before the first held-out row: the model in production
     never knew more.
 
     Args:
@@ -97,6 +97,9 @@ def split(policy: MonitoredModel, labelled: "pd.DataFrame", onset: datetime | No
                 start = max(start, since.iloc[len(since) // 2])
         if champion.train_end is not None:
             start = max(start, pd.Timestamp(champion.train_end))
+        if policy.task is Task.FORECAST:
+            # a chunk is forecast from its start: a candidate that had learned from its first rows would know too much
+            start = pd.Timestamp(policy.cadence.floor(start.to_pydatetime()))
     is_held_out = labelled["time"] >= start
     if champion is not None and champion.train_end is not None:
         is_held_out &= labelled["time"] > pd.Timestamp(champion.train_end)

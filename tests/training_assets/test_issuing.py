@@ -14,12 +14,14 @@ from resources.lake import Lake
 from resources.log_source import read_log
 from resources.policy import MonitoredModel
 from resources.vocabulary import Scope, Task
+from training_assets.decide import Promotion
 from training_assets.issuing import issue_chunks, served_rows
 from training_assets.recipes import RECIPES
 from training_assets.recipes.cohorts import named
 from training_assets.recipes.forecast import SeriesError
 from training_assets.recipes.statsforecast import as_series, brought_up, issue
 from training_assets.scoring import due_chunks, next_chunks
+from training_assets.training_set import TRAIN, split
 
 NUMBERS = ["mean", "lo-80", "hi-80", "lo-95", "hi-95", "baseline"]
 RECIPE = RECIPES["statsforecast"]
@@ -153,6 +155,18 @@ def test_a_live_forecaster_is_due_when_its_chunk_begins_and_watched_when_it_has_
     rowwise = policy.model_copy(update={"task": Task.REGRESSION})
     assert due_chunks(rowwise, lake, moment)[-1] == policy.cadence.shift(begins, -1)
     assert ended(rowwise, lake, [begins, ahead]) == [begins, ahead]
+
+
+def test_held_out_rows_begin_with_a_whole_chunk_so_that_a_candidate_has_seen_none_of_it(fitted):
+    policy, _, rows, _ = fitted
+    known = rows.assign(observed_at=rows["time"]).sort_values("time", kind="stable")
+    known = known[known["time"] < pd.Timestamp(synthetic.week(50)) + pd.Timedelta(days=3)]
+    champion = Promotion("1", None, synthetic.week(30))
+    cut = split(policy, known, None, champion)  # three weeks before a Wednesday
+    assert cut.holdout_start == synthetic.week(47)
+    assert cut.rows.loc[cut.rows["part"] == TRAIN, "time"].max() <= pd.Timestamp(cut.holdout_start)
+    rowwise = split(policy.model_copy(update={"task": Task.REGRESSION}), known, None, champion)
+    assert rowwise.holdout_start > synthetic.week(47)
 
 
 def test_segments_name_their_series(tmp_path: Path):
