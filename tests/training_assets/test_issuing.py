@@ -97,6 +97,16 @@ def test_a_series_whose_last_rows_are_missing_is_forecast_from_further_back(fitt
     assert set(own["h"]) == set(range(4, 18))
 
 
+def test_a_late_series_with_conformal_intervals_is_forecast_less_far_and_the_others_as_ever(tmp_path: Path):
+    forecast = {**synthetic.declared()["forecast"], "candidates": ["auto_ets"], "intervals": "conformal", "windows": 3}  # type: ignore[dict-item]
+    policy, models = platform(tmp_path, forecast=forecast)
+    rows = log_of(policy, models)
+    model = RECIPE.fit(policy, rows[rows["time"] < pd.Timestamp(synthetic.week(30))])
+    is_late = (rows["store"] == "s1") & (rows["time"] >= pd.Timestamp(AT) - pd.Timedelta(days=3)) & (rows["time"] < pd.Timestamp(AT))
+    counts = issue(policy, model, rows[~is_late], AT).groupby("unique_id").size()
+    assert counts.to_dict() == {"s0": 14, "s1": 11, "s2": 14}
+
+
 def test_gaps_are_mended_or_refused_as_declared(tmp_path: Path):
     rows = synthetic.make_series(n_series=1).drop(index=[100, 101])
     for gaps, is_mended in (("interpolate", True), ("carry", True), ("refuse", False)):

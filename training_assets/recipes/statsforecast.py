@@ -232,6 +232,8 @@ def issue(policy: MonitoredModel, model: "Fitted", rows: "pd.DataFrame", at: dat
     """
     import pandas as pd
 
+    from training_assets.recipes.forecast.intervals import is_conformal
+
     own, moment = declared(policy), pd.Timestamp(at)
     delay = parse_duration(policy.outcome.delay).normalized()
     due = pd.Timestamp(at - delay)
@@ -241,7 +243,9 @@ def issue(policy: MonitoredModel, model: "Fitted", rows: "pd.DataFrame", at: dat
     last = (first_unknown - own.step_length).to_pydatetime()
     ready = brought_up(policy, model, rows[is_known & (rows["time"] < first_unknown)], last)
     late = (moment.tz_localize(None) - own.step_length - ready.history.groupby("unique_id")["ds"].last()).max() // own.step_length
-    steps = own.horizon + max(int(late) - ready.spec.embargo, 0)
+    # conformal intervals end with the horizon of the backtest: a late series is then forecast less far
+    is_bound = any(is_conformal(ready.spec, models) for models in ready.choices["models"])
+    steps = own.horizon if is_bound else own.horizon + max(int(late) - ready.spec.embargo, 0)
     told = ready.forecast(steps, future=_future(policy, rows)) if own.known_ahead else ready.forecast(steps)
     told["baseline"] = _seasonal_naive(ready, told)
     end = (moment + own.reach).tz_localize(None)
