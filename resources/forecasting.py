@@ -31,11 +31,12 @@ class Forecast(Section):
         description="Models that compete per series by rolling origin, beside seasonal_naive which always does; lightgbm learns from lags of all series.",
     )
     average: int = Field(1, ge=1, description="Averages of the best 2, 3, … models of a series compete as well, up to this many members.")
-    combine: Literal["best", "mean", "median", "shrink"] = Field(
+    combine: Literal["best", "mean", "median", "fade"] = Field(
         "best",
-        description="best lets the backtest choose; mean and median answer with all models together, the seasonal naive one included; shrink "
-        "with half of that one and half of the others' mean.",
+        description="best lets the backtest choose; mean and median answer with all models together, the seasonal naive one included; fade with "
+        "the others' mean at first and with the seasonal naive one in the long run.",
     )
+    half_life: int | None = Field(None, ge=1, description="fade: steps after which half of the difference is left.")
     transform: Literal["none", "log"] = Field("none", description="log for positive series whose seasons grow with their level.")
     intervals: Literal["native", "conformal"] = Field(
         "native", description="Intervals of the model, or from its errors in the backtest; averages and lightgbm have conformal ones only."

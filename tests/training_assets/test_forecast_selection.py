@@ -74,21 +74,23 @@ def test_an_average_forecasts_the_mean_of_its_members():
     assert own[own["unique_id"] == name]["mean"].to_numpy() == pytest.approx(np.mean(means, axis=0))
 
 
-@pytest.mark.parametrize("how", ["mean", "median", "shrink"])
+@pytest.mark.parametrize("how", ["mean", "median", "fade"])
 def test_a_combination_of_all_chooses_nothing_and_speaks_in_units_of_y(how):
     names, frame = ("mstl", "seasonal_level", "naive"), daily()
     every = {"candidates": names, "transform": "log", "intervals": "conformal"}
-    fitted = FORECASTER.fit(spec(combine=how, **every), frame)
+    fades = {"half_life": 3} if how == "fade" else {}
+    fitted = FORECASTER.fit(spec(combine=how, **fades, **every), frame)
     assert set(fitted.choices["models"]) == {"mstl+naive+seasonal_level+seasonal_naive"}
     told = cross_validate(spec(**every), inputs(spec(**every), frame))
-    if how == "shrink":
-        middle = (told["seasonal_naive"] + told[list(names)].mean(axis=1)) / 2
+    if how == "fade":
+        left = 0.5 ** (told["step"] / 3)
+        middle = told["seasonal_naive"] + left * (told[list(names)].mean(axis=1) - told["seasonal_naive"])
     else:
         middle = getattr(told[["seasonal_naive", *names]], how)(axis=1)
     assert fitted.errors["error"].to_numpy() == pytest.approx((told["y"] - middle).to_numpy())
     # the last window of the backtest is what a forecast from its cutoff says
     last = told["cutoff"].max()
-    before = FORECASTER.fit(spec(combine=how, **every), frame[frame["ds"] <= last].reset_index(drop=True)).forecast()
+    before = FORECASTER.fit(spec(combine=how, **fades, **every), frame[frame["ds"] <= last].reset_index(drop=True)).forecast()
     assert before["mean"].to_numpy() == pytest.approx(middle[told["cutoff"] == last].to_numpy())
     assert (before["lo-95"] <= before["mean"]).all()
 

@@ -196,11 +196,11 @@ def test_segments_name_their_series(tmp_path: Path):
     [
         {"candidates": ["lightgbm"], "intervals": "conformal", "windows": 3},
         {"candidates": ["auto_ets", "lightgbm"], "average": 2, "windows": 3},
-        {"candidates": ["auto_ets"], "combine": "shrink", "windows": 3},
+        {"candidates": ["auto_ets"], "combine": "fade", "half_life": 7, "windows": 3},
         {"candidates": ["auto_arima"], "known_ahead": ["promotion"]},
         {"candidates": ["auto_ets"], "lags": {"promotion": 14}},
     ],
-    ids=["lags of all series", "averages", "shrunk", "known ahead", "lagged feature"],
+    ids=["lags of all series", "averages", "fading", "known ahead", "lagged feature"],
 )
 def test_every_kind_of_forecaster_sees_the_past_alone_and_updates_only_what_it_is_told_to(tmp_path: Path, declared: dict[str, object]):
     features = {"numeric": ["promotion"]} if {"known_ahead", "lags"} & set(declared) else {}

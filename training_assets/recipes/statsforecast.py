@@ -48,6 +48,7 @@ def spec_of(policy: MonitoredModel) -> "ForecastSpec":
         candidates=tuple(own.candidates),
         average=own.average,
         combine=own.combine,
+        half_life=own.half_life,
         exogenous=tuple(exogenous),
         transform=own.transform,
         intervals=own.intervals,

@@ -64,8 +64,9 @@ class ForecastSpec(_Plain):
     average: int = Field(default=1, ge=1)
     #: ``mean``, ``median``: nothing is chosen; the baseline and every candidate that never failed speak together. For few series
     #: or few independent windows, where a choice follows noise.
-    #: ``shrink``: half the baseline, half the mean of the candidates.
-    combine: Literal["best", "mean", "median", "shrink"] = "best"
+    #: ``fade``: the mean of the candidates at first, fading into the baseline: half of what they differ is left after ``half_life`` steps.
+    combine: Literal["best", "mean", "median", "fade"] = "best"
+    half_life: int | None = Field(default=None, ge=1)
     exogenous: tuple[Exogenous, ...] = ()
     #: ``log``: models see the logarithm of ``y``, for seasons that grow with the level; ``y`` must be positive.
     #: Means are then medians in units of ``y``.
@@ -103,6 +104,10 @@ class ForecastSpec(_Plain):
         if self.combine != "best" and self.average > 1:
             raise ValueError(
                 f"average: got {self.average} with combine: {self.combine}, which chooses no best; expected 1, or combine: best"
+            )
+        if (self.combine == "fade") != (self.half_life is not None):
+            raise ValueError(
+                f"half_life: got {self.half_life} with combine: {self.combine}; expected steps with combine: fade, and only there"
             )
         is_single = self.combine == "best" and self.average == 1
         has_native = self.intervals == "native" and is_single and LAGS not in self.candidates

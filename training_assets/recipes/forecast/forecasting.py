@@ -61,7 +61,8 @@ def _combined(spec: ForecastSpec, answers: dict[str, dict[str, Any]]) -> "dict[s
     if len(answers) == 1:
         return {name: restored(spec, np.array(values))[spec.embargo :] for name, values in next(iter(answers.values())).items()}
     means = {name: restored(spec, np.array(one["mean"])) for name, one in sorted(answers.items())}
-    return {"mean": together(spec, means)[spec.embargo :]}
+    steps = np.arange(1, len(next(iter(means.values()))) + 1)
+    return {"mean": together(spec, means, steps)[spec.embargo :]}
 
 
 def _answers(fitted: Fitted, steps: "pd.DataFrame", levels: list[int]) -> dict[str, dict[str, dict[str, Any]]]:

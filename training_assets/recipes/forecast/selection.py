@@ -83,11 +83,17 @@ def _with_all(spec: "ForecastSpec", found: "pd.DataFrame", names: list[str], mem
     """Put the combination of a series' members beside the candidates; NaN where it has none."""
     is_member = found["unique_id"].map({key: [name in own for name in names] for key, own in members.items()}).to_list()
     own = found[names].where(is_member)
-    found[_ALL] = together(spec, {name: own[name].to_numpy() for name in names})
+    found[_ALL] = together(spec, {name: own[name].to_numpy() for name in names}, found["step"].to_numpy() + spec.embargo)
 
 
-def together(spec: "ForecastSpec", answers: "Mapping[str, np.ndarray]") -> "np.ndarray":
-    """Several models' forecasts ``(n,)`` as one, as ``combine`` says; a model that is NaN has no part, NaN where none has."""
+def together(spec: "ForecastSpec", answers: "Mapping[str, np.ndarray]", steps: "np.ndarray") -> "np.ndarray":
+    """Several models' forecasts ``(n,)`` as one, as ``combine`` says; a model that is NaN has no part, NaN where none has.
+
+    Args:
+        spec: says how.
+        answers: forecasts by model.
+        steps: ``(n,)`` steps from the cutoff, from 1.
+    """
     import warnings
 
     import numpy as np
@@ -97,8 +103,9 @@ def together(spec: "ForecastSpec", answers: "Mapping[str, np.ndarray]") -> "np.n
         if spec.combine == "median":
             return np.asarray(np.nanmedian(list(answers.values()), axis=0))
         others = [values for name, values in answers.items() if name != BASELINE]
-        if spec.combine == "shrink" and others and BASELINE in answers:
-            return np.asarray(np.nanmean([answers[BASELINE], np.nanmean(others, axis=0)], axis=0))
+        if spec.half_life is not None and others and BASELINE in answers:
+            apart = np.nan_to_num(np.nanmean(others, axis=0) - answers[BASELINE])
+            return np.asarray(answers[BASELINE] + 0.5 ** (steps / spec.half_life) * apart)
         return np.asarray(np.nanmean(list(answers.values()), axis=0))
 
 
