@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Share of the variance that the kept components explain (NannyML's default).
 EXPLAINED = 0.65
+#: Standardised columns that vary by less vary by rounding alone, and their squares vanish.
+_VARIES = 1e-12
 
 
 def fit_pca_reconstruction(reference: "pd.DataFrame", features: "Features", seed: int, n_components: int | None = None) -> State:
@@ -39,7 +41,7 @@ def fit_pca_reconstruction(reference: "pd.DataFrame", features: "Features", seed
     state = fit_encoding(reference, features)
     values = encode(state, reference, features)
     components, offset = np.empty((0, values.shape[1])), values.mean(axis=0)
-    if np.ptp(values, axis=0).any():
+    if (np.ptp(values, axis=0) > _VARIES).any():
         with threadpool_limits(1):
             fitted = PCA(n_components=n_components or EXPLAINED, random_state=seed).fit(values)
         components, offset = fitted.components_, fitted.mean_

@@ -196,16 +196,18 @@ def test_a_small_effect_is_told_and_no_breach():
 
 
 def test_the_stated_rate_is_shared_between_what_decides_and_not_with_what_is_only_shown():
-    joint = measured(0.9, method="mmd", subject="all features", null=NULL)
+    joint, season_joint = (
+        measured(0.9, method="mmd", subject="all features", null=NULL, compared_with=compared) for compared in ("reference", "same hour")
+    )
     matched = [measured(0.2, null=NULL, compared_with="same hour", subject=str(n)) for n in range(3)]
     plain = [measured(0.2, null=NULL, subject=str(n)) for n in range(3)]
-    lines = judged({}, *matched, *plain, joint, season="hour")
+    lines = judged({}, *matched, *plain, joint, season_joint, season="hour")
     deciding = lines[lines["is_deciding"]]
     assert set(zip(deciding["compared_with"], deciding["subject"], strict=True)) == {
         ("same hour", "0"),
         ("same hour", "1"),
         ("same hour", "2"),
-        ("reference", "all features"),
+        ("same hour", "all features"),
     }
     assert (deciding["adjusted_p_value"] == np.minimum(1.0, deciding["p_value"] * 4)).all()
 

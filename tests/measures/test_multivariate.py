@@ -370,3 +370,9 @@ def test_the_domain_classifier_equals_nannyml():
         expected = theirs.calculate(rows).filter(period="analysis").to_df()[("domain_classifier_auroc", "value")].iloc[0]
     found = measure_domain_classifier(fit_domain_classifier(reference, FEATURES, 0), rows, FEATURES)
     assert found.value == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_reference_that_varies_by_less_than_rounding_has_no_components():
+    rows = [(0.0, np.nan, 0.0, None), (np.nan, 0.0, 2.2250738585072014e-308, None)]
+    reference = pd.DataFrame(rows, columns=FEATURES.all).astype({**dict.fromkeys(FEATURES.numeric, float), "kind": object})
+    assert len(fit_pca_reconstruction(reference, FEATURES, 0)["components"]) == 0
