@@ -96,8 +96,17 @@ def _check_drift_limit(declaration: Declaration) -> None:
 def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """All monitoring assets of one model."""
     base = settings.models
+    kpi = [self_watch.build_business_kpi(policy, base)] if policy.kpi else []
     if policy.task is Task.FORECAST:
-        return _family_of_forecasts(policy, settings)
+        measured = [*kpi, forecast_performance.build_forecast_performance(policy, base)]
+    else:
+        measured = [
+            performance.build_estimated_performance(policy, base),
+            self_watch.build_model_uncertainty(policy, base),
+            *kpi,
+            realized_performance.build_realized_performance(policy, base),
+            diagnosis.build_diagnosis(policy, base),
+        ]
     return [
         production_log.build_log_source(policy),
         production_log.build_prediction_log(policy, base),
@@ -107,30 +116,7 @@ def family(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefiniti
         validation.build_production_window(policy),
         validation.build_data_quality(policy, base),
         drift.build_drift_report(policy, base),
-        performance.build_estimated_performance(policy, base),
-        self_watch.build_model_uncertainty(policy, base),
-        *([self_watch.build_business_kpi(policy, base)] if policy.kpi else []),
-        realized_performance.build_realized_performance(policy, base),
-        diagnosis.build_diagnosis(policy, base),
-        verdict.build_verdict(policy),
-        report.build_report(policy, settings),
-    ]
-
-
-def _family_of_forecasts(policy: MonitoredModel, settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """All monitoring assets of one forecaster."""
-    base = settings.models
-    return [
-        production_log.build_log_source(policy),
-        production_log.build_prediction_log(policy, base),
-        production_log.build_outcomes(policy, base),
-        reference.build_reference_window(policy, base),
-        reference.build_reference_profile(policy, base),
-        validation.build_production_window(policy),
-        validation.build_data_quality(policy, base),
-        drift.build_drift_report(policy, base),
-        *([self_watch.build_business_kpi(policy, base)] if policy.kpi else []),
-        forecast_performance.build_forecast_performance(policy, base),
+        *measured,
         verdict.build_verdict(policy),
         report.build_report(policy, settings),
     ]

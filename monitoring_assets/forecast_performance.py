@@ -20,7 +20,7 @@ from monitoring_assets.realized_performance import labelled, labelled_shares
 from monitoring_assets.reference_pieces import FORECASTS
 from monitoring_assets.stage import CheckReport, ChunkReport, StageReport, build_chunk_asset
 from resources.clock import now
-from resources.forecast_ledger import issued, row_ids, series_of
+from resources.forecast_ledger import issued, row_ids
 from resources.lake import Lake
 from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
@@ -78,10 +78,13 @@ def _observed(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> "pd.
     return rows.merge(outcomes, on="prediction_id", how="inner").rename(columns={"y_true": "y"})
 
 
-def measure_chunk(lake: Lake, policy: MonitoredModel, base: Path, chunk: str, version: str, observed: "pd.DataFrame") -> "pd.DataFrame":
+def measure_chunk(
+    lake: Lake, policy: MonitoredModel, watch: "Watch | None", chunk: str, version: str, observed: "pd.DataFrame"
+) -> "pd.DataFrame":
     """Lines of one chunk.
 
     Args:
+        watch: what that version was accepted with.
         version: that served it.
         observed: rows of the chunk with ``y``; empty where it is not judged.
     """
@@ -89,7 +92,6 @@ def measure_chunk(lake: Lake, policy: MonitoredModel, base: Path, chunk: str, ve
 
     from monitoring_assets.measures.forecast.watch import chunk_lines, served
 
-    watch = watch_of(lake, policy, base, version)
     told = issued(lake, policy, [chunk])
     rows = with_rows(policy, told, observed) if len(told) and len(observed) else told.iloc[:0].assign(y=[])
     if watch is None or policy.forecast is None or rows.empty:
@@ -112,8 +114,10 @@ def build_forecast_performance(policy: MonitoredModel, base: Path) -> dg.AssetsD
         found = labelled(lake, policy, chunks, present)
         versions, parts = served_versions(found.known), []
         groups = dict(list(found.enough.rename(columns={"y_true": "y"}).groupby("chunk")))
-        for chunk in [key for key in chunks if key in groups]:
-            parts.append(measure_chunk(lake, policy, base, chunk, str(versions[chunk]), groups[chunk]))
+        judged = {chunk: str(versions[chunk]) for chunk in chunks if chunk in groups}
+        watches = {version: watch_of(lake, policy, base, version) for version in sorted(set(judged.values()))}
+        for chunk, served_by in judged.items():
+            parts.append(measure_chunk(lake, policy, watches[served_by], chunk, served_by, groups[chunk]))
         shares = labelled_shares(policy, found)
         long = joined([*parts, shares])
         version = measurements.store(lake, policy, Stage.REALIZED_PERFORMANCE, chunks, long, present, versions)
@@ -209,5 +213,5 @@ def forecast_rows(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> 
     if told.empty:
         return told.assign(y=[])
     observed = _observed(lake, policy, chunks)
-    y = observed.assign(prediction_id=row_ids(series_of(policy, observed), observed["time"])).set_index("prediction_id")["y"]
+    y = observed.set_index("prediction_id")["y"]
     return served(told.assign(y=row_ids(told["unique_id"], told["ds"]).map(y).astype("float64")))

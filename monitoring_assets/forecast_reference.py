@@ -56,9 +56,8 @@ def matured_backtest(lake: Lake, policy: MonitoredModel, version: str, reference
 
 
 def with_rows(policy: MonitoredModel, told: "pd.DataFrame", rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Forecasts joined with the observed rows ``(n_rows, time, series, y, segments)`` they are about; others are left out."""
-    own = rows.assign(prediction_id=row_ids(series_of(policy, rows), rows["time"]))
-    own = own[["prediction_id", "y", *policy.segment_columns]].drop_duplicates("prediction_id", keep="last")
+    """Forecasts joined with the observed rows ``(n_rows, prediction_id, y, segments)`` they are about; others are left out."""
+    own = rows[["prediction_id", "y", *policy.segment_columns]].drop_duplicates("prediction_id", keep="last")
     return told.assign(prediction_id=row_ids(told["unique_id"], told["ds"])).merge(own, on="prediction_id", how="inner")
 
 

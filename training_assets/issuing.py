@@ -4,8 +4,7 @@ Belongs here: issuing a chunk, what a candidate would have issued over held-out 
 measuring. Reads: the log source, the registry. Writes: ``forecasts``, ``scored_batches``, ``forecast_backtests``.
 """
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,9 @@ from resources.forecast_ledger import long_of, row_ids, wide_of
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.policy import MonitoredModel
-from resources.registry import Registry
-from resources.rollout_log import serving_version
-from resources.vocabulary import Role, Stage
-from training_assets.asset import settings
-from training_assets.recipes import load_version
+from resources.vocabulary import Role
 from training_assets.recipes.statsforecast import StatsForecast, declared, issue, newest_forecasts
+from training_assets.scoring import batch_asset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +46,7 @@ def backtested(
     told = _RECIPE.issue_over(policy, model, held_out, past).assign(model_version="candidate", issued_at=pd.Timestamp(datetime.now(UTC)))
     frame = long_of(told, declared(policy).levels).assign(decided=decided)
     lake.replace(policy.model, tables.FORECAST_BACKTESTS, _typed(frame, tables.FORECAST_BACKTESTS), {"decided": decided})
-    return pd.DataFrame({"y_pred": newest_forecasts(policy, told, held_out)}, index=held_out.index)
+    return pd.DataFrame({"y_pred": newest_forecasts(told, held_out)}, index=held_out.index)
 
 
 def issue_chunks(
@@ -100,42 +96,23 @@ def served_rows(policy: MonitoredModel, ledger: "pd.DataFrame") -> "pd.DataFrame
 
 def build_issued_forecasts(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
     """Issue the forecasts of a chunk with the champion."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # backfill policies are still marked beta
 
-        @dg.asset(
-            **settings(
-                policy,
-                Stage.SCORED_BATCH,
-                [Stage.PROMOTION, Stage.LOG_SOURCE],
-                {policy.retrain.recipe, "deltalake"},
-                "The champion's forecasts at the start of a chunk for the whole horizon, with intervals and its version; every one is kept.",
-            ),
-            backfill_policy=dg.BackfillPolicy.single_run(),
-        )
-        def scored_batch(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult[None]:
-            chunks = sorted(context.partition_keys)
-            version = serving_version(lake, policy)
-            if version is None:
-                raise dg.Failure(
-                    f"{policy.model}: got no champion to forecast with; expected one promotion first. The sensor retrain_trigger starts it."
-                )
-            model = load_version(policy, registry, version)
-            ledger = issue_chunks(policy, lake, base, model, version, chunks, datetime.now(UTC))
-            lake.replace(policy.model, tables.FORECASTS, ledger, {"chunk": chunks})
-            data_version = lake.replace(policy.model, tables.scored_batches(policy), served_rows(policy, ledger), {"chunk": chunks})
-            for chunk, own in ledger.groupby("chunk"):
-                context.add_asset_metadata(_metadata(own, version, is_last=chunk == chunks[-1]), partition_key=str(chunk))
-            return dg.MaterializeResult(data_version=dg.DataVersion(data_version))
+    def answer(lake: Lake, model: Any, version: str, chunks: list[str]) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
+        ledger = issue_chunks(policy, lake, base, model, version, chunks, datetime.now(UTC))
+        lake.replace(policy.model, tables.FORECASTS, ledger, {"chunk": chunks})
+        data_version = lake.replace(policy.model, tables.scored_batches(policy), served_rows(policy, ledger), {"chunk": chunks})
+        return data_version, {str(chunk): _metadata(own, is_last=chunk == chunks[-1]) for chunk, own in ledger.groupby("chunk")}
 
-    return scored_batch
+    description = (
+        "The champion's forecasts at the start of a chunk for the whole horizon, with intervals and its version; every one is kept."
+    )
+    return batch_asset(policy, description, "forecast", answer)
 
 
-def _metadata(own: "pd.DataFrame", version: str, *, is_last: bool) -> dict[str, Any]:
+def _metadata(own: "pd.DataFrame", *, is_last: bool) -> dict[str, Any]:
     single = own[own["level"] == own["level"].max()]
     told: dict[str, Any] = {
         "dagster/partition_row_count": len(single),
-        "model_version": int(version),
         "n_series": int(single["unique_id"].nunique()),
         "n_fallback": int(single.loc[single["is_fallback"], "unique_id"].nunique()),
         "mean_forecast": float(single["mean"].mean()),

@@ -7,7 +7,7 @@ Reads: the log source, the registry. Writes: ``scored_batches``.
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,8 +61,19 @@ def score_rows(
     return pd.concat([served, fresh], ignore_index=True) if len(served) else fresh
 
 
-def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
-    """Score a chunk with the champion."""
+#: Gets the champion, its version and the chunks of the run, oldest first; gives the data version written and metadata by chunk.
+Answer = Callable[[Lake, Any, str, list[str]], tuple[str, Mapping[str, Mapping[str, Any]]]]
+
+
+def batch_asset(policy: MonitoredModel, description: str, word: str, answer: Answer) -> dg.AssetsDefinition:
+    """The asset of what the champion answers for a chunk.
+
+    Args:
+        policy: the monitored model.
+        description: one sentence for the UI.
+        word: what a champion is needed to do: score, or forecast.
+        answer: reads, answers, writes.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # backfill policies are still marked beta
 
@@ -72,7 +83,7 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
                 Stage.SCORED_BATCH,
                 [Stage.PROMOTION, Stage.LOG_SOURCE],
                 {policy.retrain.recipe, "deltalake"},
-                "The champion's predictions for a chunk, with its version.",
+                description,
             ),
             backfill_policy=dg.BackfillPolicy.single_run(),
         )
@@ -81,23 +92,31 @@ def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinitio
             version = serving_version(lake, policy)
             if version is None:
                 raise dg.Failure(
-                    f"{policy.model}: got no champion to score with; expected one promotion first. The sensor retrain_trigger starts it."
+                    f"{policy.model}: got no champion to {word} with; expected one promotion first. The sensor retrain_trigger starts it."
                 )
-            start, end = policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])
-            rows = read_log(policy, base, start, end, with_outcomes=False).accepted
-            rows = rows.assign(chunk=policy.cadence.keys(rows["time"]))
-            table = tables.scored_batches(policy)
-            served = lake.read(policy.model, table, {"chunk": chunks})
-            scored = score_rows(policy, load_version(policy, registry, version), version, rows, served, datetime.now(UTC))
-            data_version = lake.replace(policy.model, table, scored, {"chunk": chunks})
-            sizes = scored.groupby("chunk").size()
-            for chunk in chunks:
-                context.add_asset_metadata(
-                    {"dagster/partition_row_count": int(sizes.get(chunk, 0)), "model_version": int(version)}, partition_key=chunk
-                )
+            data_version, told = answer(lake, load_version(policy, registry, version), version, chunks)
+            for chunk, metadata in told.items():
+                context.add_asset_metadata({"model_version": int(version), **metadata}, partition_key=chunk)
             return dg.MaterializeResult(data_version=dg.DataVersion(data_version))
 
     return scored_batch
+
+
+def build_scored_batch(policy: MonitoredModel, base: Path) -> dg.AssetsDefinition:
+    """Score a chunk with the champion."""
+
+    def answer(lake: Lake, model: Any, version: str, chunks: list[str]) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
+        start, end = policy.cadence.start(chunks[0]), policy.cadence.end(chunks[-1])
+        rows = read_log(policy, base, start, end, with_outcomes=False).accepted
+        rows = rows.assign(chunk=policy.cadence.keys(rows["time"]))
+        table = tables.scored_batches(policy)
+        served = lake.read(policy.model, table, {"chunk": chunks})
+        scored = score_rows(policy, model, version, rows, served, datetime.now(UTC))
+        data_version = lake.replace(policy.model, table, scored, {"chunk": chunks})
+        sizes = scored.groupby("chunk").size()
+        return data_version, {chunk: {"dagster/partition_row_count": int(sizes.get(chunk, 0))} for chunk in chunks}
+
+    return batch_asset(policy, "The champion's predictions for a chunk, with its version.", "score", answer)
 
 
 def build_score_schedule(policy: MonitoredModel) -> dg.ScheduleDefinition:

@@ -77,8 +77,6 @@ def as_series(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
 
     Columns beside ``y`` keep the value before them in a mended step.
     """
-    from training_assets.recipes.forecast import fill_gaps
-
     own = declared(policy)
     names = [*own.known_ahead, *own.lags]
     frame = rows.dropna(subset=["y_true"])
@@ -86,9 +84,16 @@ def as_series(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":
         frame[names].astype("float64").assign(unique_id=series_of(policy, frame), ds=frame["time"].dt.tz_localize(None), y=frame["y_true"])
     )
     series = series.sort_values(["unique_id", "ds"], kind="stable").drop_duplicates(["unique_id", "ds"], keep="last")
-    series = series[["unique_id", "ds", "y", *names]].astype({"ds": "datetime64[us]"}).reset_index(drop=True)
+    return _mended(own, series[["unique_id", "ds", "y", *names]].astype({"ds": "datetime64[us]"}).reset_index(drop=True))
+
+
+def _mended(own: Forecast, series: "pd.DataFrame") -> "pd.DataFrame":
+    """Series with their gaps mended as declared; columns beside ``y`` keep the value before them."""
+    from training_assets.recipes.forecast import fill_gaps
+
     if own.gaps == "refuse" or series.empty:
         return series
+    names = [*own.known_ahead, *own.lags]
     filled = fill_gaps(series, own.freq, own.gaps)
     return fill_gaps(filled, own.freq, "carry", names) if names else filled
 
@@ -137,7 +142,7 @@ class StatsForecast:
         if rows.empty:
             return pd.DataFrame(columns=policy.predictions, index=rows.index, dtype="float64")
         told = self.issue_over(policy, model, rows, past)
-        return pd.DataFrame({"y_pred": newest_forecasts(policy, told, rows)}, index=rows.index)
+        return pd.DataFrame({"y_pred": newest_forecasts(told, rows)}, index=rows.index)
 
     def issue_over(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame", past: "pd.DataFrame | None" = None) -> "pd.DataFrame":
         """Forecasts the model would have issued at the start of each chunk of ``rows``, from what was known then.
@@ -201,21 +206,15 @@ def brought_up(policy: MonitoredModel, model: "Fitted", rows: "pd.DataFrame", cu
 
     import pandas as pd
 
-    from training_assets.recipes.forecast import fill_gaps
     from training_assets.recipes.forecast.series import newest_in_phase
 
-    own = declared(policy)
     history, last = model.history, model.history.groupby("unique_id", sort=False)["ds"].last()
     fresh = as_series(policy, rows)
     fresh = fresh[fresh["ds"] > fresh["unique_id"].map(last)][list(history)]
     whole = pd.concat([history, fresh], ignore_index=True).sort_values(["unique_id", "ds"], ignore_index=True)
     if cutoff is not None:
         whole = whole[whole["ds"] <= pd.Timestamp(cutoff).tz_localize(None)]
-    if own.gaps != "refuse":
-        names = [name for name in history if name not in ("unique_id", "ds", "y")]
-        whole = fill_gaps(whole, own.freq, own.gaps)
-        whole = fill_gaps(whole, own.freq, "carry", names) if names else whole
-    return replace(model, history=newest_in_phase(model.spec, whole.reset_index(drop=True)))
+    return replace(model, history=newest_in_phase(model.spec, _mended(declared(policy), whole.reset_index(drop=True))))
 
 
 def issue(policy: MonitoredModel, model: "Fitted", rows: "pd.DataFrame", at: datetime) -> "pd.DataFrame":
@@ -271,8 +270,8 @@ def _seasonal_naive(model: "Fitted", told: "pd.DataFrame") -> "pd.Series":
     return pd.Series(values, index=told.index, dtype="float64")
 
 
-def newest_forecasts(policy: MonitoredModel, told: "pd.DataFrame", rows: "pd.DataFrame") -> Any:
+def newest_forecasts(told: "pd.DataFrame", rows: "pd.DataFrame") -> Any:
     """``(n_rows,)``: of the forecasts for each row that of the newest cutoff; NaN where there is none."""
     newest = told.sort_values("cutoff", kind="stable").drop_duplicates(["unique_id", "ds"], keep="last")
     named = newest.assign(prediction_id=row_ids(newest["unique_id"], newest["ds"])).set_index("prediction_id")["mean"]
-    return row_ids(series_of(policy, rows), rows["time"]).map(named).astype("float64").to_numpy()
+    return rows["prediction_id"].map(named).astype("float64").to_numpy()

@@ -243,9 +243,10 @@ def chunk_lines(
     widest = [f"coverage_{levels_of(every)[-1]}"] if levels_of(every) else []
     by_horizon = accuracy_lines(chunk, _by_horizon(every), units, [*(n for n in _BY_HORIZON if n in metrics_of(every, units)), *widest])
     covered = coverage_lines(chunk, parts, watch.coverage, rate)
-    drifted = [_residual_lines(chunk, watch, segment, part) for segment, part in watched(policy, own, served(matured(since))).items()]
+    seen = served(matured(since))
+    drifted = [_residual_lines(chunk, watch, segment, part) for segment, part in watched(policy, own, seen).items()]
     found = joined([limited, whole, by_horizon, covered, *drifted])
-    return joined([found, _break_lines(chunk, watch, found, since)])
+    return joined([found, _break_lines(chunk, watch, found, seen)])
 
 
 def _by_horizon(rows: "pd.DataFrame") -> "Mapping[str, pd.DataFrame]":
@@ -279,11 +280,11 @@ def _residual_lines(chunk: str, watch: Watch, segment: str, rows: "pd.DataFrame"
     return residual_lines(chunk, standing_states(own, errors, _RECENT * own.steps_per_chunk), named, segment)
 
 
-def _break_lines(chunk: str, watch: Watch, found: "pd.DataFrame", since: "pd.DataFrame") -> "pd.DataFrame":
+def _break_lines(chunk: str, watch: Watch, found: "pd.DataFrame", seen: "pd.DataFrame") -> "pd.DataFrame":
     """Where anything decides against the forecasts: when their errors broke, if they did at once."""
     if not (found["breach"] & found["is_deciding"]).any():
         return joined([])
-    times, errors = stream(watch.spreads, served(matured(since)), watch.block)
+    times, errors = stream(watch.spreads, seen, watch.block)
     named = [f"{moment:%Y-%m-%d %H:%M}" for moment in times][-_LOOKED_AT:]
     newest = errors[-_LOOKED_AT:]
     return break_lines(chunk, [date_break(newest, "level"), date_break(newest, "trend")], _BREAK, named)
