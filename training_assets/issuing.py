@@ -46,7 +46,7 @@ def backtested(
     told = _RECIPE.issue_over(policy, model, held_out, past).assign(model_version="candidate", issued_at=pd.Timestamp(datetime.now(UTC)))
     frame = long_of(told, declared(policy).levels).assign(decided=decided)
     lake.replace(policy.model, tables.FORECAST_BACKTESTS, _typed(frame, tables.FORECAST_BACKTESTS), {"decided": decided})
-    return pd.DataFrame({"y_pred": newest_forecasts(told, held_out)}, index=held_out.index)
+    return pd.DataFrame({"y_pred": newest_forecasts(policy, told, held_out)}, index=held_out.index)
 
 
 def issue_chunks(

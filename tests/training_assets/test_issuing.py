@@ -84,7 +84,10 @@ def test_rolling_over_rows_equals_issuing_each_chunk(fitted):
     for chunk, own in together.groupby("chunk"):
         alone = issue(policy, model, rows, policy.cadence.start(str(chunk)))
         assert np.array_equal(own[NUMBERS].to_numpy(), alone[NUMBERS].to_numpy())
-    assert np.isfinite(RECIPE.predict(policy, model, asked, past)["y_pred"]).all()
+    told = RECIPE.predict(policy, model, asked, past)["y_pred"]
+    assert np.isfinite(told).all()
+    named_otherwise = [rows.assign(prediction_id=rows["store"] + rows["time"].astype(str)) for rows in (asked, past)]
+    assert RECIPE.predict(policy, model, *named_otherwise)["y_pred"].equals(told)
 
 
 def test_a_series_whose_last_rows_are_missing_is_forecast_from_further_back(fitted):

@@ -142,7 +142,7 @@ class StatsForecast:
         if rows.empty:
             return pd.DataFrame(columns=policy.predictions, index=rows.index, dtype="float64")
         told = self.issue_over(policy, model, rows, past)
-        return pd.DataFrame({"y_pred": newest_forecasts(told, rows)}, index=rows.index)
+        return pd.DataFrame({"y_pred": newest_forecasts(policy, told, rows)}, index=rows.index)
 
     def issue_over(self, policy: MonitoredModel, model: Any, rows: "pd.DataFrame", past: "pd.DataFrame | None" = None) -> "pd.DataFrame":
         """Forecasts the model would have issued at the start of each chunk of ``rows``, from what was known then.
@@ -270,8 +270,8 @@ def _seasonal_naive(model: "Fitted", told: "pd.DataFrame") -> "pd.Series":
     return pd.Series(values, index=told.index, dtype="float64")
 
 
-def newest_forecasts(told: "pd.DataFrame", rows: "pd.DataFrame") -> Any:
-    """``(n_rows,)``: of the forecasts for each row that of the newest cutoff; NaN where there is none."""
+def newest_forecasts(policy: MonitoredModel, told: "pd.DataFrame", rows: "pd.DataFrame") -> Any:
+    """``(n_rows,)``: of the forecasts for each row, found by series and time, that of the newest cutoff; NaN where there is none."""
     newest = told.sort_values("cutoff", kind="stable").drop_duplicates(["unique_id", "ds"], keep="last")
     named = newest.assign(prediction_id=row_ids(newest["unique_id"], newest["ds"])).set_index("prediction_id")["mean"]
-    return rows["prediction_id"].map(named).astype("float64").to_numpy()
+    return row_ids(series_of(policy, rows), rows["time"]).map(named).astype("float64").to_numpy()
