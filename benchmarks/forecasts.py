@@ -6,7 +6,8 @@ depends on yesterday's. The peers are installed into an environment of their own
 
 Bounds:
     electricity   half-hourly demand, last 336 points held out: MAPE <= 1.224 % and MASE <= 0.631 (seasonal naive, 336), and the
-                  share of points inside each interval within the binomial band of as many independent points as a week is worth
+                  share of points inside each interval within the binomial band of as many independent points as a week is worth;
+                  a week ahead from every third midnight before, the same of all those weeks together
     peers         on the same 100 daily series: auto_arima at least 20 times as fast as pmdarima's, at no worse MASE
     thousand      1,000 daily series of two years: fitted, forecast, logged and registered on two processes; the same forecasts on Dask
 
@@ -111,43 +112,74 @@ def _once(python: Path, script: str, asked: Mapping[str, Any], folder: Path) -> 
 
 def electricity() -> dict[str, Any]:
     """The shipped recipe on the half-hourly sample; the last week is seen by nothing but the score."""
-    from monitoring_assets.measures.forecast.coverage import nominal_band
-    from training_assets.recipes.forecast import FORECASTER
     from training_assets.recipes.forecast.shipped import HALF_HOURLY_DEMAND
 
     log = pd.read_parquet(PROJECT / "models" / "samples" / "electricity_demand.parquet")
     frame = pd.DataFrame({"unique_id": "demand", "ds": log["timestamp"], "y": log["load_mw"]})
-    history, held = frame.iloc[:-336], frame.iloc[-336:]["y"].to_numpy()
     started = time.perf_counter()
-    fitted = FORECASTER.fit(HALF_HOURLY_DEMAND, history)
-    forecast = fitted.forecast()
-    y, mean = history["y"].to_numpy(), forecast["mean"].to_numpy()
-    scale = np.abs(y[336:] - y[:-336]).mean()
-    found = {name: _errors(values, held, scale) for name, values in {"ours": mean, "seasonal naive": y[-336:]}.items()}
+    last, fitted = _a_week_ahead(frame, len(frame) - 336)
     bands = {}
     for level in HALF_HOURLY_DEMAND.levels:
-        inside = float(np.mean((held >= forecast[f"lo-{level}"]) & (held <= forecast[f"hi-{level}"])))
-        worth = independent_points(fitted.errors, level / 100)
-        one, many = (nominal_band(inside, n, level / 100, 0.05) for n in (worth, len(held)))
-        bands[str(level)] = {
-            "share_inside": inside, "independent_points": worth, "band": [one.lower, one.upper], "is_kept": one.lower <= inside <= one.upper,
-            "band_were_all_points_independent": [many.lower, many.upper],
-        }  # fmt: skip
+        inside = fitted.errors.assign(size=fitted.errors["error"].abs()).groupby("step")["size"].transform(_below(level))
+        bands[str(level)] = _band(last["inside"][level], inside.groupby(fitted.errors["cutoff"]).mean(), level, weeks=1.0)
     scores = dict(zip(fitted.scores["model"], fitted.scores["score"], strict=True))
+    found = {"ours": last["ours"], "seasonal naive": last["seasonal naive"], "coverage": bands}
     return {
-        **found,
-        "coverage": bands,
-        "chosen": fitted.choices["models"].iloc[0],
-        "backtest_mase": scores,
-        "wall_s": time.perf_counter() - started,
+        **found, "chosen": fitted.choices["models"].iloc[0], "backtest_mase": scores, "wall_s": time.perf_counter() - started,
+        "rolled": rolled(frame),
+    }  # fmt: skip
+
+
+def rolled(frame: _FRAME) -> dict[str, Any]:
+    """A week ahead from every third midnight that leaves enough rows to learn from, and the last one: mean errors, and coverage of all weeks."""
+    from training_assets.recipes.forecast.shipped import HALF_HOURLY_DEMAND
+
+    cuts = range(len(frame) - 336, HALF_HOURLY_DEMAND.needed_rows - 1, -3 * 48)
+    weeks = [_a_week_ahead(frame, cut)[0] for cut in cuts]
+    errors = {
+        name: {key: float(np.mean([one[name][key] for one in weeks])) for key in weeks[0][name]} for name in ("ours", "seasonal naive")
     }
+    apart = (cuts[0] - cuts[-1]) / 336 + 1
+    shares = {level: pd.Series([one["inside"][level] for one in weeks]) for level in HALF_HOURLY_DEMAND.levels}
+    coverage = {str(level): _band(float(own.mean()), own, level, apart) for level, own in shares.items()}
+    return {**errors, "n_origins": len(weeks), "weeks_apart": apart, "coverage": coverage}
 
 
-def independent_points(errors: _FRAME, level: float) -> float:
-    """Points of one week that tell as much as independent ones, from how much the share inside scatters between the weeks of the backtest."""
-    inside = errors.assign(size=errors["error"].abs()).groupby("step")["size"].transform(lambda own: own <= own.quantile(level))
-    shares = inside.groupby(errors["cutoff"]).mean()
-    return float(max(1.0, level * (1 - level) / shares.var(ddof=1)))
+def _a_week_ahead(frame: _FRAME, cut: int) -> tuple[dict[str, Any], Any]:
+    """Errors of the shipped recipe and of seasonal naive on the 336 rows from ``cut`` on, the share inside each interval; and the fit."""
+    from training_assets.recipes.forecast import FORECASTER
+    from training_assets.recipes.forecast.shipped import HALF_HOURLY_DEMAND
+
+    y, held = frame["y"].iloc[:cut].to_numpy(), frame["y"].iloc[cut : cut + 336].to_numpy()
+    fitted = FORECASTER.fit(HALF_HOURLY_DEMAND, frame.iloc[:cut])
+    told = fitted.forecast()
+    scale = np.abs(y[336:] - y[:-336]).mean()
+    inside = {level: float(np.mean((held >= told[f"lo-{level}"]) & (held <= told[f"hi-{level}"]))) for level in HALF_HOURLY_DEMAND.levels}
+    return {
+        "ours": _errors(told["mean"].to_numpy(), held, scale),
+        "seasonal naive": _errors(y[-336:], held, scale),
+        "inside": inside,
+    }, fitted
+
+
+def _below(level: int) -> Any:
+    return lambda own: own <= own.quantile(level / 100)
+
+
+def _band(inside: float, shares: pd.Series, level: int, weeks: float) -> dict[str, Any]:
+    """Where the share inside belongs: the binomial band of as many independent points as ``weeks`` are worth, and were all points independent.
+
+    A week tells as much as that many independent points as make shares scatter as they do between the weeks of ``shares``.
+    """
+    from monitoring_assets.measures.forecast.coverage import nominal_band
+
+    target = level / 100
+    worth = weeks * max(1.0, target * (1 - target) / float(shares.var(ddof=1)))
+    own, every = (nominal_band(inside, points, target, 0.05) for points in (worth, weeks * 336))
+    return {
+        "share_inside": inside, "independent_points": worth, "band": [own.lower, own.upper], "is_kept": own.lower <= inside <= own.upper,
+        "band_were_all_points_independent": [every.lower, every.upper],
+    }  # fmt: skip
 
 
 def _errors(values: Any, held: Any, scale: float) -> dict[str, float]:
@@ -207,6 +239,12 @@ def judged(found: Mapping[str, Any]) -> list[list[object]]:
         for level, band in own["coverage"].items():
             lines.append(
                 [f"demand, inside {level} %", band["share_inside"], f"{band['band'][0]:.3f} to {band['band'][1]:.3f}", band["is_kept"]]
+            )
+        rolled_on, ours, naive = own["rolled"], own["rolled"]["ours"]["mape_percent"], own["rolled"]["seasonal naive"]["mape_percent"]
+        lines.append([f"the same, {rolled_on['n_origins']} weeks, MAPE %", ours, f"< naive's {naive:.3f}", ours < naive])
+        for level, band in rolled_on["coverage"].items():
+            lines.append(
+                [f"the same, inside {level} %", band["share_inside"], f"{band['band'][0]:.3f} to {band['band'][1]:.3f}", band["is_kept"]]
             )
     if "pmdarima, auto_arima" in found.get("peers", {}).get("runs", {}):
         ratios = found["peers"]["runs"]["pmdarima, auto_arima"]["ratios_to_our_auto_arima"]

@@ -1,15 +1,13 @@
-"""Every issued forecast in the lake, and the frame that its readers want: wide, with the outcomes known at a moment.
+"""Every issued forecast in the lake, and the frame that its readers want: wide.
 
-Belongs here: names of rows, long to wide and back, joining outcomes. Does not: making forecasts, measuring them.
-Reads and writes: ``forecasts``. Reads: ``forecast_backtests``, ``outcomes``.
+Belongs here: names of rows, long to wide and back. Does not: making forecasts, measuring them, their outcomes.
+Reads: ``forecasts``, ``forecast_backtests``.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from resources.lake import Lake
-from resources.outcomes import known_outcomes
 from resources.policy import MonitoredModel
 from resources.tables import FORECAST_BACKTESTS, FORECASTS
 
@@ -73,13 +71,3 @@ def issued(lake: Lake, policy: MonitoredModel, chunks: Sequence[str]) -> "pd.Dat
 def backtest(lake: Lake, policy: MonitoredModel, decided: str) -> "pd.DataFrame":
     """What the candidate of one decision would have issued over its held-out rows; wide."""
     return wide_of(lake.read(policy.model, FORECAST_BACKTESTS, {"decided": decided}).drop(columns="decided"))
-
-
-def with_outcomes(policy: MonitoredModel, lake: Lake, rows: "pd.DataFrame", as_of: datetime) -> "pd.DataFrame":
-    """Forecasts ``(n_rows, ...)`` whose outcome is known at ``as_of``, with ``y``."""
-    if rows.empty:
-        return rows.assign(y=[])
-    known = known_outcomes(policy, lake, rows["ds"].min().to_pydatetime(), rows["ds"].max().to_pydatetime() + policy.cadence.step, as_of)
-    y = known.set_index("prediction_id")["y_true"]
-    found = row_ids(rows["unique_id"], rows["ds"]).map(y)
-    return rows.assign(y=found.astype("float64"))[found.notna()].reset_index(drop=True)

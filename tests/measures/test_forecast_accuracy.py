@@ -13,7 +13,15 @@ from scipy.signal import lfilter
 
 from monitoring_assets.measures.forecast import matured as matured_module
 from monitoring_assets.measures.forecast import standard_error as error_module
-from monitoring_assets.measures.forecast.accuracy import METRICS, accuracy_lines, measure_accuracy, metrics_of, row_terms, scales_of
+from monitoring_assets.measures.forecast.accuracy import (
+    METRICS,
+    accuracy_lines,
+    measure_accuracy,
+    measure_parts,
+    metrics_of,
+    row_terms,
+    scales_of,
+)
 from monitoring_assets.measures.forecast.matured import levels_of, matured, segments_of
 from monitoring_assets.measures.forecast.standard_error import design_effect, standard_error
 from monitoring_assets.measures.lines import COLUMNS
@@ -92,6 +100,19 @@ def test_every_number_is_that_of_plain_arithmetic(seed: int, n_series: int, n_da
     expected = by_hand(rows, scales)
     assert set(found) == set(expected)
     assert {name: number.value for name, number in found.items()} == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_parts_measured_together_are_what_each_is_alone():
+    rows, scales = matured(ledger(5, n_series=4)), scales_of(ledger(6, n_series=3, horizons=1), 7)  # one series has no scale
+    parts = {**segments_of(rows, cohorts=["unique_id"]), "none": rows.iloc[:0]}
+    together = measure_parts(parts, scales)
+    assert list(together) == list(parts)
+    for name, own in parts.items():
+        alone = measure_accuracy(own, scales)
+        assert [(one, repr(number)) for one, number in together[name].items()] == [(one, repr(number)) for one, number in alone.items()]
+    assert "got 0 rows" in together["none"]["mae"].reason
+    assert together["unique_id=series 3"]["mase"].n_rows == 0 < together["unique_id=series 2"]["mase"].n_rows
+    assert measure_parts({}, scales) == {}
 
 
 def test_the_terms_of_rows_average_to_the_number():

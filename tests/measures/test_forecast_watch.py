@@ -9,7 +9,7 @@ import pytest
 import synthetic_forecast as synthetic
 
 from monitoring_assets.measures.forecast.residuals import fit_residual_watch, standing_states
-from monitoring_assets.measures.forecast.watch import Watch, chunk_lines, described, fit_watch, served, stream, with_limits
+from monitoring_assets.measures.forecast.watch import Watch, chunk_lines, fit_watch, served, stream, with_limits
 from monitoring_assets.measures.judge import judge
 from monitoring_assets.measures.lines import joined, lines_of
 from resources.catalogue import load_catalogue
@@ -173,8 +173,3 @@ def test_harm_with_moved_exogenous_inputs_is_covariate(tmp_path: Path, watch: Wa
 
 def test_a_chunk_without_matured_forecasts_is_undecided(policy: MonitoredModel):
     assert judge(policy, lines_of([])).verdict is Verdict.UNDECIDED
-
-
-def test_every_number_is_described():
-    assert described("coverage_95") == "share of outcomes inside the 95 % interval"
-    assert "seasonal naive" in described("mase")

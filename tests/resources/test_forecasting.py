@@ -10,7 +10,7 @@ import synthetic as rowwise
 import synthetic_forecast as synthetic
 
 from resources.catalogue import DeclarationError, load_catalogue
-from resources.forecast_ledger import issued, long_of, row_ids, series_of, wide_of, with_outcomes
+from resources.forecast_ledger import issued, long_of, row_ids, series_of, wide_of
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.partitions import chunk_partitions
@@ -127,7 +127,6 @@ def test_forecasts_for_a_chunk_come_from_every_chunk_that_reached_into_it(tmp_pa
     found = issued(lake, policy, ["2023-01-09"])
     assert sorted(found.groupby("cutoff").size()) == [7, 7]
     assert set(found.loc[found["chunk"] == "2023-01-02", "h"]) == set(range(8, 15))
-    assert with_outcomes(policy, lake, found, synthetic.week(9)).empty  # nothing is known of them yet
 
 
 def test_the_chunk_that_begins_is_a_partition_of_a_forecaster_alone(tmp_path: Path):

@@ -4,13 +4,14 @@ Belongs here: point and quantile errors with their standard errors, as lines. Do
 is right (``coverage.py``). Values come from ``utilsforecast.losses``; errors are forecast minus outcome, so a positive bias is a forecast too high.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures.forecast.matured import levels_of
 from monitoring_assets.measures.forecast.names import BASELINE, REALIZED
 from monitoring_assets.measures.forecast.standard_error import standard_error
-from monitoring_assets.measures.lines import REFERENCE, lines_of
+from monitoring_assets.measures.lines import ALL, REFERENCE, lines_of
 from monitoring_assets.measures.number import Number, refused
 from resources.vocabulary import Kind
 
@@ -36,6 +37,8 @@ METRICS: Mapping[str, str] = {
     "crps": "twice the pinball loss: the continuous ranked probability score, closer the more levels there are",
 }
 _SKILLS = ("skill", "skill_rmse")
+#: Column that says which part a row belongs to.
+_PART = "part of the rows"
 
 
 def scales_of(training: "pd.DataFrame", season_length: int) -> "pd.DataFrame":
@@ -77,35 +80,55 @@ def metrics_of(rows: "pd.DataFrame", scales: "pd.DataFrame | None") -> list[str]
 
 
 def measure_accuracy(rows: "pd.DataFrame", scales: "pd.DataFrame | None" = None, metrics: Sequence[str] | None = None) -> dict[str, Number]:
-    """Measure one set of rows.
+    """Measure one set of rows: ``measure_parts`` of all of them."""
+    return measure_parts({ALL: rows}, scales, metrics)[ALL]
+
+
+def measure_parts(
+    parts: "Mapping[str, pd.DataFrame]", scales: "pd.DataFrame | None" = None, metrics: Sequence[str] | None = None
+) -> dict[str, dict[str, Number]]:
+    """Measure several sets of rows at once; asking the library once for all of them is what makes many parts cheap.
 
     Args:
-        rows: from ``matured`` (or a segment of it).
+        parts: name to rows from ``matured`` (or a segment of it), all with the same columns.
         scales: from ``scales_of``; a row whose series has no positive scale is left out of ``mase`` and ``rmsse``.
         metrics: names from ``metrics_of``; all of them without it.
 
     Returns:
-        By name; ``standard_error`` allows for dependence between series and dates. ``n_rows`` are the rows that entered.
+        By part, then by metric; ``standard_error`` allows for dependence between series and dates. ``n_rows`` are the rows that entered.
 
     Raises:
         KeyError: a metric these columns cannot give.
     """
-    known = metrics_of(rows, scales)
+    import pandas as pd
+
+    if not parts:
+        return {}
+    every = pd.concat([rows.assign(**{_PART: name}) for name, rows in parts.items()], ignore_index=True)
+    known = metrics_of(every, scales)
     wanted = known if metrics is None else list(metrics)
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise KeyError(f"got {', '.join(unknown)}; expected some of {', '.join(known)}: baseline, scales and levels each allow more")
-    return {name: _number(name, rows, scales) for name in wanted}
+    by_metric = {name: _numbers(name, every, scales) for name in wanted}
+    nothing = {part: f"got {len(rows)} rows, none of which can enter" for part, rows in parts.items()}
+    return {
+        part: {name: found[part] if part in found else refused(f"{nothing[part]} {name}; expected some", 0) for name, found in by_metric.items()}
+        for part in parts
+    }  # fmt: skip
 
 
-def _number(name: str, rows: "pd.DataFrame", scales: "pd.DataFrame | None") -> Number:
-    import numpy as np
-
-    own = _that_enter(name, rows, scales)
+def _numbers(name: str, every: "pd.DataFrame", scales: "pd.DataFrame | None") -> dict[str, Number]:
+    """One metric of each part that has rows to enter it."""
+    own = _that_enter(name, every, scales)
     if own.empty:
-        return refused(f"got {len(rows)} rows, none of which can enter {name}; expected some", 0)
-    value = _value(name, own)
-    if not np.isfinite(value):
+        return {}
+    values = _values(name, own)
+    return {str(part): _number(name, rows, float(values[part])) for part, rows in own.groupby(_PART, sort=False)}
+
+
+def _number(name: str, own: "pd.DataFrame", value: float) -> Number:
+    if not math.isfinite(value):
         return refused(f"got a {name} that is no number, from outcomes or a baseline error of 0; expected some above 0", len(own))
     return Number(value, len(own), standard_error=standard_error(own, _influence(name, own, value)))
 
@@ -133,15 +156,15 @@ def _levels_in(name: str, rows: "pd.DataFrame") -> list[str]:
     return levels_of(rows) if name in ("pinball", "crps") else []
 
 
-def _library(loss: str, rows: "pd.DataFrame", models: Any, **settings: Any) -> float:
-    """A loss of utilsforecast over all rows together."""
+def _library(loss: str, rows: "pd.DataFrame", models: Any, **settings: Any) -> "pd.Series":
+    """A loss of utilsforecast over all rows of each part together, by part."""
     from utilsforecast import losses
 
-    frame = rows.assign(unique_id="all").drop(columns="cutoff")
-    return float(getattr(losses, loss)(frame, models=models, **settings).iloc[0, -1])
+    frame = rows.drop(columns=["unique_id", "cutoff"]).rename(columns={_PART: "unique_id"})
+    return getattr(losses, loss)(frame, models=models, **settings).set_index("unique_id").iloc[:, -1].astype("float64")
 
 
-def _value(name: str, rows: "pd.DataFrame") -> float:
+def _values(name: str, rows: "pd.DataFrame") -> "pd.Series":
     import numpy as np
 
     plain = {"mase": "mae", "rmsse": "rmse"}.get(name, name)
@@ -162,8 +185,9 @@ def _value(name: str, rows: "pd.DataFrame") -> float:
     return _library({"winkler": "winkler_score", "coverage": "coverage"}[what], bounds, ["mean"], level=_plain(level))
 
 
-def _ratio(above: float, below: float) -> float:
-    return above / below if below > 0 else float("nan")
+def _ratio(above: "pd.Series", below: "pd.Series") -> "pd.Series":
+    """NaN where there is nothing to divide by."""
+    return above / below.where(below > 0)
 
 
 def _plain(level: str) -> float | int:
@@ -245,8 +269,8 @@ def accuracy_lines(
         metrics: names from ``metrics_of``; all of them without it.
     """
     lines: list[dict[str, object]] = []
-    for segment, rows in segments.items():
-        for name, number in measure_accuracy(rows, scales, metrics).items():
+    for segment, numbers in measure_parts(segments, scales, metrics).items():
+        for name, number in numbers.items():
             compared = BASELINE if name in _SKILLS else REFERENCE
             lines.append({
                 "chunk": chunk, "kind": str(Kind.FORECAST_ERROR), "method": REALIZED, "subject": name, "segment": segment,

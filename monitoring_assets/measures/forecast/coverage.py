@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from monitoring_assets.measures.forecast.accuracy import measure_accuracy, row_terms
+from monitoring_assets.measures.forecast.accuracy import measure_parts, row_terms
 from monitoring_assets.measures.forecast.matured import levels_of
 from monitoring_assets.measures.forecast.names import NOMINAL, REALIZED
 from monitoring_assets.measures.forecast.standard_error import design_effect
@@ -110,10 +110,9 @@ def coverage_lines(
         false_alarms: share of chunks without a fault of which any deciding line may breach, in (0, 1); it is shared out.
     """
     lines = []
-    for segment, rows in segments.items():
-        levels = [level for level in levels_of(rows) if level in reference]
-        rate = false_alarms / max(1, len(levels) * len(segments))
-        numbers = measure_accuracy(rows, None, [f"coverage_{level}" for level in levels])
+    levels = [level for level in levels_of(next(iter(segments.values()))) if level in reference] if segments else []
+    rate = false_alarms / max(1, len(levels) * len(segments))
+    for segment, numbers in measure_parts(segments, None, [f"coverage_{level}" for level in levels]).items():
         for level in levels:
             for compared in (NOMINAL, REFERENCE):
                 line = _line(numbers[f"coverage_{level}"], level, reference[level], compared, rate)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from monitoring_assets.measures.calibrated import Calibrated, Judged, calibrate
-from monitoring_assets.measures.forecast.accuracy import measure_accuracy, row_terms
+from monitoring_assets.measures.forecast.accuracy import measure_parts, row_terms
 from monitoring_assets.measures.forecast.names import REALIZED
 from monitoring_assets.measures.limits import block_sizes, block_starts
 from monitoring_assets.measures.lines import lines_of
@@ -102,12 +102,12 @@ def error_lines(
     """
     lines: list[dict[str, object]] = []
     rate = false_alarms / max(1, len(limits.numbers))
-    for (segment, metric), calibrated in limits.numbers.items():
-        if segment not in segments:
-            continue
-        rows = segments[segment]
-        number = measure_accuracy(rows, scales, [metric])[metric]
-        n_dates = rows["ds"].nunique()
+    known = [(segment, metric) for segment, metric in limits.numbers if segment in segments]
+    judged_parts = {segment: segments[segment] for segment, _ in known}
+    measured = measure_parts(judged_parts, scales, list(dict.fromkeys(metric for _, metric in known)))
+    for segment, metric in known:
+        number, calibrated = measured[segment][metric], limits.numbers[segment, metric]
+        n_dates = segments[segment]["ds"].nunique()
         judged = calibrated.judged(Number(number.value, n_dates, reason=number.reason), rate)
         lines.append({"chunk": chunk, "segment": segment, **_line(metric, number, judged, len(limits.numbers))})
     return lines_of(lines)

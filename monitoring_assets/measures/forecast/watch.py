@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.measures.calibrated import Calibrated
-from monitoring_assets.measures.forecast.accuracy import METRICS, accuracy_lines, measure_accuracy, metrics_of
+from monitoring_assets.measures.forecast.accuracy import accuracy_lines, measure_parts, metrics_of
 from monitoring_assets.measures.forecast.breaks import break_lines, date_break
 from monitoring_assets.measures.forecast.coverage import ReferenceCoverage, coverage_lines, fit_coverage
 from monitoring_assets.measures.forecast.error_limits import LIMITED, ErrorLimits, error_lines, fit_error_limits
@@ -131,7 +131,7 @@ def fit_watch(policy: MonitoredModel, own: Forecast, rows: "pd.DataFrame", scale
         )
         for segment, part in parts.items()
     }
-    chunks = [measure_accuracy(part, units, policy.metrics) for _, part in answered.groupby(per_chunk)]
+    chunks = measure_parts({str(key): part for key, part in answered.groupby(per_chunk)}, units, policy.metrics).values()
     usual = {name: float(np.nanmean([one[name].value for one in chunks])) for name in policy.metrics} if chunks else {}
     return Watch(fit_error_limits(parts, steps, metrics, units), fit_coverage(answered), residuals, usual, spreads, dict(scales), block)
 
@@ -288,11 +288,3 @@ def _break_lines(chunk: str, watch: Watch, found: "pd.DataFrame", seen: "pd.Data
     named = [f"{moment:%Y-%m-%d %H:%M}" for moment in times][-_LOOKED_AT:]
     newest = errors[-_LOOKED_AT:]
     return break_lines(chunk, [date_break(newest, "level"), date_break(newest, "trend")], _BREAK, named)
-
-
-def described(name: str) -> str:
-    """What a number means, for pages and tables."""
-    what, _, level = name.partition("_")
-    if level.isdigit():
-        return {"coverage": f"share of outcomes inside the {level} % interval", "winkler": f"Winkler score of the {level} % interval"}[what]
-    return METRICS[name]
