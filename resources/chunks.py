@@ -69,8 +69,11 @@ class Cadence:
 
     def keys(self, times: "pd.Series") -> "pd.Series":
         """Key of the chunk of every moment ``(n_rows,)``, UTC."""
-        hours = times.dt.floor("h")
-        return hours.map({hour: self.key(hour) for hour in hours.unique()}).astype(object)
+        import pandas as pd
+
+        codes, periods = pd.factorize(times.dt.tz_convert("UTC").dt.tz_localize(None).dt.to_period(self.period))
+        named = pd.PeriodIndex(periods).start_time.strftime(self.key_format)
+        return pd.Series(named.astype(object).take(codes), index=times.index, name=times.name)
 
     def start(self, key: str) -> datetime:
         """First instant of the chunk called ``key``."""

@@ -127,3 +127,10 @@ def test_no_chunk_lies_in_a_window_that_ends_before_it_starts():
 def test_the_pandas_period_cuts_time_at_the_same_places(cadence, moment: datetime):
     period = pd.Timestamp(moment).to_period(cadence.period)
     assert period.start_time.to_pydatetime() == cadence.floor(moment).replace(tzinfo=None)
+
+
+@given(CADENCE, st.lists(MOMENTS, max_size=8))
+def test_keys_of_a_column_are_those_of_its_moments(cadence, several: list[datetime]):
+    times = pd.Series(several, index=range(10, 10 + len(several)), dtype="datetime64[us, UTC]", name="time")
+    expected = pd.Series([cadence.key(one) for one in several], index=times.index, dtype=object, name="time")
+    pd.testing.assert_series_equal(cadence.keys(times), expected)
