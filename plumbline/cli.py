@@ -1,7 +1,6 @@
 """``plumbline``: demo, dev, example, report, status, rollback, approve, override, predict, replay, policy diff, metrics, incidents, doctor, lineage, schema. Every command calls functions that Dagster jobs call too."""
 
 import json
-import logging
 import os
 import shutil
 import signal
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from plumbline import incident_commands
 from plumbline.predict import predict
 from plumbline.replay import policy_app, replay
+from plumbline.screen import console, quiet, refuse, refusing
 from resources.quiet import settle
 from resources.settings import PROJECT, Settings
 from resources.vocabulary import Override
@@ -26,19 +26,10 @@ if TYPE_CHECKING:
     import subprocess
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps production models true.", pretty_exceptions_enable=False)
-console = Console()
-
 #: Stands in every home folder that `plumbline dev` has made, so that --fresh deletes no other.
 _MARKER = ".plumbline-home"
 #: Runs one demo takes, measured; only for the progress bar.
 _EXPECTED_RUNS = 255
-
-
-def _quiet() -> None:
-    import warnings
-
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
 
 
 @app.command()
@@ -47,7 +38,7 @@ def demo(
     result: Annotated[Path, typer.Option(help="Where the result is written.")] = Path("demo_result.json"),
 ) -> None:
     """Run the closed loop headless on a real sensor fault and on its repaired twin."""
-    _quiet()
+    quiet()
     from plumbline.demo import run_demo, temporary_home, write_result
 
     folder = home or temporary_home()
@@ -81,7 +72,7 @@ def demo(
     console.print(table)
     console.print(f"written to {result}; lake and registry in {folder}")
     for problem in seen.problems:
-        console.print(f"[red]{problem}[/red]")
+        console.print(problem, style="red", markup=False, highlight=False)
     raise typer.Exit(0 if seen.is_closed else 1)
 
 
@@ -98,10 +89,9 @@ def dev(
     marker = home / _MARKER
     if fresh and home.exists():
         if not marker.exists():
-            console.print(
-                f"[red]--fresh: got the folder {home}, which plumbline has not made; expected one that holds {_MARKER}. Empty it by hand.[/red]"
+            raise refuse(
+                f"--fresh: got the folder {home}, which plumbline has not made; expected one that holds {_MARKER}. Empty it by hand."
             )
-            raise typer.Exit(1)
         shutil.rmtree(home)
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
@@ -156,14 +146,11 @@ def example(
     result: Annotated[Path, typer.Option(help="Where the checks are written.")] = Path("checks.json"),
 ) -> None:
     """Run an example through the platform and check what its README promises."""
-    _quiet()
+    quiet()
     from plumbline.example import UnknownExampleError, load, over_seeds, run_example, temporary_home, write_checks
 
-    try:
+    with refusing(UnknownExampleError):
         load(name)
-    except UnknownExampleError as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
     asked, found = range(seed, seed + seeds), []
     folder = home or temporary_home(name)
     columns = (
@@ -191,7 +178,8 @@ def example(
             if seeds == 1
             else f"on {line.held} of {line.seeds} seeds (required share {line.share:.0%}); first: {line.figures[0]}"
         )
-        console.print(f"{'[green]holds[/green]' if line.is_held else '[red]FAILS[/red]'}  {line.name}: {figure}", soft_wrap=True)
+        word = "[green]holds[/green]" if line.is_held else "[red]FAILS[/red]"
+        console.print(f"{word}  {escape(line.name)}: {escape(figure)}", soft_wrap=True)
     console.print(f"written to {result}; lake and reports in {folder}", soft_wrap=True)
     raise typer.Exit(0 if all(line.is_held for line in lines) else 1)
 
@@ -202,21 +190,18 @@ def report(
     chunk: Annotated[str | None, typer.Option(help="Key of a chunk; the newest judged one if absent.")] = None,
 ) -> None:
     """Write the HTML report of a chunk and of the model's history, and say where they are."""
-    _quiet()
+    quiet()
     from monitoring_assets.report import write_pages
     from plumbline.status import find_policy
     from resources import tables
 
     settings = Settings.from_environment()
-    try:
+    with refusing(LookupError):
         policy = find_policy(settings, model)
         judged = settings.lake.partitions(model, tables.VERDICTS, "chunk")
         if not judged or (chunk and chunk not in judged):
             wanted = f"chunk {chunk}" if chunk else "no judged chunk"
             raise LookupError(f"{model}: got {wanted}; expected one of {judged[-5:] or 'none yet: materialize the model first'}")
-    except LookupError as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
     for what, file in write_pages(settings, policy, settings.lake, [chunk or judged[-1]]).files.items():
         console.print(f"{what}: {file}", soft_wrap=True)
 
@@ -224,7 +209,7 @@ def report(
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Say for every model: serving version, newest verdict, newest decision."""
-    _quiet()
+    quiet()
     from plumbline.status import read_status
 
     rows = read_status(Settings.from_environment())
@@ -247,18 +232,15 @@ def rollback(
     to_version: Annotated[str | None, typer.Option(help="An earlier champion; the previous one if absent.")] = None,
 ) -> None:
     """Restore the previous champion and record it."""
-    _quiet()
+    quiet()
     from plumbline.status import find_policy
     from training_assets.rollout import NothingToRollBackError, roll_back
 
     settings = Settings.from_environment()
     registry = settings.registry
-    try:
+    with refusing(NothingToRollBackError, LookupError):
         policy = find_policy(settings, model)
         before, after = roll_back(policy, settings.lake, registry, reason=reason, approved_by=approved_by, to_version=to_version)
-    except (NothingToRollBackError, LookupError) as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
     console.print(f"{model}: version {before} served, version {after} serves now")
 
 
@@ -269,7 +251,7 @@ def approve(
     who: Annotated[str, typer.Option(envvar="USER", help="Who; kept in rollout_events.")] = "unknown",
 ) -> None:
     """Promote the challenger that waits for a review."""
-    _quiet()
+    quiet()
     from plumbline.status import find_policy
     from training_assets.approval import NothingStagedError
     from training_assets.approval import approve as promote_staged
@@ -277,11 +259,8 @@ def approve(
 
     settings = Settings.from_environment()
     registry = settings.registry
-    try:
+    with refusing(NothingStagedError, NotAcceptedError, LookupError):
         version = promote_staged(find_policy(settings, model), settings.lake, registry, who=who, why=why)
-    except (NothingStagedError, NotAcceptedError, LookupError) as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
     console.print(f"{model}: version {version} serves now")
 
 
@@ -294,16 +273,13 @@ def override(
     who: Annotated[str, typer.Option(envvar="USER", help="Who; kept in overrides and in the decision ledger.")] = "unknown",
 ) -> None:
     """Hold or order retraining beside the policy until a moment, or release an earlier order."""
-    _quiet()
+    quiet()
     from plumbline.status import find_policy
     from resources.overrides import EndedOverrideError, append_override
 
     settings = Settings.from_environment()
-    try:
+    with refusing(EndedOverrideError, LookupError):
         made = append_override(settings.lake, find_policy(settings, model), order, until, who=who, why=why)
-    except (EndedOverrideError, LookupError) as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
     console.print(f"{model}: {made.told}; the trigger acts on it at its next tick")
 
 
@@ -315,16 +291,14 @@ def metrics(
     every: Annotated[bool, typer.Option("--all", help="Also segments, and measurements that decide nothing.")] = False,
 ) -> None:
     """Serve the newest numbers of every model to Prometheus, until interrupted."""
-    _quiet()
+    quiet()
     from plumbline.metrics import serve
 
-    models = home / "models" if home is not None and (home / "models").is_dir() else None
-    settings = Settings.of(home, models) if home is not None else Settings.from_environment()
+    settings = Settings.at(home)
     try:
         served = serve(settings, port, host, is_full=every)
     except OSError as error:
-        console.print(f"[red]got port {port} of {host}, which cannot be used ({error}); choose another with --port[/red]", soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise refuse(f"got port {port} of {host}, which cannot be used ({error}); choose another with --port") from error
     # whoever starts a server in the background may have set these to be ignored, and then nothing but a kill would end it
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.default_int_handler)
@@ -346,16 +320,12 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Walk from the log to the serving version and name the first broken link; exits 1 if there is one."""
-    _quiet()
+    quiet()
     from plumbline.doctor import examine, instance_of, picture, plain
 
     settings = Settings.from_environment()
-    try:
-        with instance_of(settings) as instance:
-            chains = examine(settings, model, instance=instance)
-    except LookupError as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
+    with refusing(LookupError), instance_of(settings) as instance:
+        chains = examine(settings, model, instance=instance)
     if as_json:
         print(json.dumps(plain(chains), indent=2))
     else:
@@ -373,14 +343,11 @@ def lineage(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what served at a moment, what it learned from, what it was proved against, under which policy, and who approved it."""
-    _quiet()
+    quiet()
     from plumbline.governance import picture, read_governance
 
-    try:
+    with refusing(LookupError):
         lines = read_governance(Settings.from_environment(), model, at)
-    except LookupError as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
     if as_json:
         print(json.dumps([line.plain for line in lines], indent=2))
         return

@@ -3,15 +3,14 @@
 Belongs here: arguments and tables of these commands. Does not: incidents (``resources/incidents.py``, ``incident_log.py``).
 """
 
-import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from plumbline.screen import console, quiet, refusing
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,39 +24,25 @@ Who = Annotated[str, typer.Option(envvar="USER", help="Who says so; kept.")]
 Why = Annotated[str, typer.Option(help="Why; kept.")]
 
 
-def _quiet() -> None:
-    import warnings
-
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-
-
-def _fail(error: Exception) -> typer.Exit:
-    Console().print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
-    return typer.Exit(1)
-
-
 def incidents(
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
 ) -> None:
     """List open incidents: what it is, since when, who looks after it, what the platform did."""
-    _quiet()
+    quiet()
     from plumbline.status import find_policy
     from resources.catalogue import load_catalogue
     from resources.incident_log import read_incidents
 
     settings = Settings.from_environment()
-    try:
+    with refusing(LookupError):
         policies = [find_policy(settings, model)] if model else [one.policy for one in load_catalogue(settings.models)]
-    except LookupError as error:
-        raise _fail(error) from error
     found = [one for policy in policies for one in read_incidents(settings.lake, policy)]
     shown = [one for one in found if every or not one.is_resolved]
     if not shown:
-        Console().print(f"no {'' if every else 'open '}incident; {len(found)} so far")
+        console.print(f"no {'' if every else 'open '}incident; {len(found)} so far")
         return
-    Console().print(_table(shown))
+    console.print(_table(shown))
 
 
 def _table(shown: "list[Incident]") -> Table:
@@ -100,14 +85,12 @@ def resolve(incident: Name, why: Why, who: Who = "unknown") -> None:
 
 
 def _say(incident: str, state: "IncidentState", who: str, why: str) -> None:
-    _quiet()
+    quiet()
     from resources.catalogue import load_catalogue
     from resources.incident_log import say
 
     settings = Settings.from_environment()
     policies = [one.policy for one in load_catalogue(settings.models)]
-    try:
+    with refusing(LookupError, ValueError):
         made = say(settings.lake, policies, incident, state, who=who, why=why)
-    except (LookupError, ValueError) as error:
-        raise _fail(error) from error
-    Console().print(f"{made.id} is {made.state}", soft_wrap=True)
+    console.print(f"{made.id} is {made.state}", soft_wrap=True)

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from plumbline.screen import console, quiet, refusing
 from plumbline.status import find_policy
 from resources.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-console = Console()
 #: Rows of the table on the screen.
 _SHOWN = 20
 
@@ -42,18 +41,11 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Write all rows here: .csv or .parquet.")] = None,
 ) -> None:
     """Answer for a chunk with any registered version: a forecaster forecasts from its start; nothing is served."""
-    import logging
-    import warnings
-
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    try:
+    quiet()
+    with refusing(LookupError, ValueError):
         told = asked(Settings.from_environment(), model, version, chunk)
         if out is not None:
             write(told, out)
-    except (LookupError, ValueError) as error:
-        console.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
-        raise typer.Exit(1) from error
     console.print(
         f"{model}, version {told['model_version'].iloc[0] if len(told) else version}: first {min(len(told), _SHOWN)} of {len(told)} rows"
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from plumbline.screen import console, quiet, refuse, refusing
 from resources.catalogue import DeclarationError
 from resources.policy import MonitoredModel
 from resources.policy_changes import changes, read_change
@@ -24,29 +24,19 @@ if TYPE_CHECKING:
     from training_assets.replay.run import Asked
 
 policy_app = typer.Typer(no_args_is_help=True, help="Look at a retraining policy.")
-console = Console()
 _DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
-
-
-def _stop(error: Exception) -> typer.Exit:
-    console.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
-    return typer.Exit(2)
 
 
 def _found(settings: Settings, model: str) -> MonitoredModel:
     from plumbline.status import find_policy
 
-    try:
+    with refusing(LookupError, code=2):
         return find_policy(settings, model)
-    except LookupError as error:
-        raise _stop(error) from error
 
 
 def _changed(file: Path, base: MonitoredModel) -> MonitoredModel:
-    try:
+    with refusing(DeclarationError, OSError, code=2):
         return read_change(file, base).policy
-    except (DeclarationError, OSError) as error:
-        raise _stop(error) from error
 
 
 @policy_app.command()
@@ -86,31 +76,23 @@ def replay(
     home: Annotated[Path | None, typer.Option(help="Folder of lake and registry, such as an example's; PLUMBLINE_HOME if absent.")] = None,
 ) -> None:
     """Say what a policy would have done on recorded history, beside never, every chunk, a fixed schedule and today's policy."""
-    from plumbline.cli import _quiet
-
-    _quiet()
+    quiet()
     from resources.chunks import as_utc, parse_duration
     from training_assets.replay.run import Asked
 
-    models = home / "models" if home is not None and (home / "models").is_dir() else None
-    settings = Settings.of(home, models) if home is not None else Settings.from_environment()
+    settings = Settings.at(home)
     declared = _found(settings, model)
     new = _changed(policy, declared) if policy is not None else None
     if declared.task is Task.FORECAST:
-        raise _stop(
-            ValueError(f"{model}: got a forecaster; expected a model of single rows: a forecast depends on all forecasts before it")
-        )
-    try:
+        raise refuse(f"{model}: got a forecaster; expected a model of single rows: a forecast depends on all forecasts before it", 2)
+    with refusing(ValueError, code=2):
         parse_duration(every)
-    except ValueError as error:
-        raise _stop(error) from error
     asked = Asked(new, as_utc(start) if start else None, as_utc(end) if end else None, train, every)
     comparison = _replayed(settings, declared, asked)
     _show(comparison)
     _keep(declared, comparison, result, picture)
     if excess := comparison.excess(max_alarms):
-        console.print(excess, style="red", soft_wrap=True, markup=False, highlight=False)
-        raise typer.Exit(1)
+        raise refuse(excess)
 
 
 def _replayed(settings: Settings, declared: MonitoredModel, asked: "Asked") -> "Comparison":
@@ -127,10 +109,8 @@ def _replayed(settings: Settings, declared: MonitoredModel, asked: "Asked") -> "
         def told(name: str) -> None:
             progress.update(bar, advance=1, description=name)
 
-        try:
+        with refusing(NothingToReplayError, code=2):
             found = replay(declared, settings.lake, registry, settings.models, asked, told)
-        except NothingToReplayError as error:
-            raise _stop(error) from error
         progress.update(bar, total=progress.tasks[0].completed, description="done")
     return found
 

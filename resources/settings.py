@@ -48,6 +48,13 @@ class Settings:
             notifications_file=Path(notifications) if notifications else None,
         )
 
+    @classmethod
+    def at(cls, home: Path | None) -> "Settings":
+        """The settings of a folder such as an example's, with the declarations it holds; the environment's without a folder."""
+        if home is None:
+            return cls.from_environment()
+        return cls.of(home, home / "models" if (home / "models").is_dir() else None)
+
     @property
     def reports(self) -> Path:
         """Folder of the HTML reports."""
