@@ -30,10 +30,11 @@ def fit(
     """
     from monitoring_assets.measures.forecast.watch import Watch, fit_watch, with_limits
 
-    rows = matured_backtest(lake, policy, version, reference)
+    decided = decided_by(lake, policy, version) or ""
+    rows = matured_backtest(lake, policy, decided, reference)
     if policy.forecast is None or rows.empty:
         return {}
-    watch = fit_watch(policy, policy.forecast, rows, scales(lake, policy, version))
+    watch = fit_watch(policy, policy.forecast, rows, scales(lake, policy, decided))
     before = pieces_from(stored_before, (FORECASTS,)).get(FORECASTS) if stored_before is not None else None
     if before is not None:
         watch = with_limits(watch, Watch.from_plain(before.plain), policy.reference.minimum_chunks)
@@ -47,10 +48,9 @@ def decided_by(lake: Lake, policy: MonitoredModel, version: str) -> str | None:
     return str(own["chunk"].iloc[0]) if len(own) else None
 
 
-def matured_backtest(lake: Lake, policy: MonitoredModel, version: str, reference: "pd.DataFrame") -> "pd.DataFrame":
-    """Forecasts of the backtest with their outcomes ``y`` and the segment columns of their rows."""
-    decided = decided_by(lake, policy, version)
-    told = backtest(lake, policy, decided or "")
+def matured_backtest(lake: Lake, policy: MonitoredModel, decided: str, reference: "pd.DataFrame") -> "pd.DataFrame":
+    """Forecasts of the backtest of one decision with their outcomes ``y`` and the segment columns of their rows."""
+    told = backtest(lake, policy, decided)
     known = reference[reference["is_held_out"] & reference["y_true"].notna()]
     return with_rows(policy, told, known.rename(columns={"y_true": "y"})) if len(told) else told.assign(y=[])
 
@@ -61,8 +61,8 @@ def with_rows(policy: MonitoredModel, told: "pd.DataFrame", rows: "pd.DataFrame"
     return told.assign(prediction_id=row_ids(told["unique_id"], told["ds"])).merge(own, on="prediction_id", how="inner")
 
 
-def scales(lake: Lake, policy: MonitoredModel, version: str) -> dict[str, float]:
-    """Unit of MASE of each series: its seasonal naive error on the rows the version has learned from."""
-    rows = lake.read(policy.model, tables.training_sets(policy), {"chunk": decided_by(lake, policy, version) or ""})
+def scales(lake: Lake, policy: MonitoredModel, decided: str) -> dict[str, float]:
+    """Unit of MASE of each series: its seasonal naive error on the rows that the version of one decision has learned from."""
+    rows = lake.read(policy.model, tables.training_sets(policy), {"chunk": decided})
     own = rows.assign(unique_id=series_of(policy, rows)).dropna(subset=["series_scale"]).drop_duplicates("unique_id", keep="last")
     return {str(row.unique_id): float(row.series_scale) for row in own.itertuples()}

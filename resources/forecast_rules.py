@@ -4,7 +4,10 @@ Belongs here: rules that read more than the section ``forecast``. Does not: the 
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+from dateutil.relativedelta import relativedelta
 
 from resources.chunks import parse_duration
 from resources.forecasting import Forecast
@@ -100,11 +103,20 @@ def _check_exogenous(policy: "MonitoredModel", own: Forecast) -> None:
 
 def _check_times(policy: "MonitoredModel", own: Forecast) -> None:
     """A forecast reaches over a chunk at least, and outcomes are late by whole steps."""
-    day = policy.cadence.start(policy.cadence.key(policy.reference.start))
-    if own.reach < day + policy.cadence.step - day:
+    if own.reach < _lasting(policy, policy.cadence.step):
         raise FieldError(
             ("forecast", "horizon"),
             f"got {own.horizon} steps of {own.freq}; expected at least a chunk of {policy.chunk}: forecasts are issued once a chunk, for all of it",
         )
-    if (day + parse_duration(policy.outcome.delay) - day) % own.step_length:
+    if delay_of(policy) % own.step_length:
         raise FieldError(("outcome", "delay"), f"got {policy.outcome.delay}; expected whole steps of {own.freq}")
+
+
+def delay_of(policy: "MonitoredModel") -> timedelta:
+    """The label delay; of a calendar one, what it is from the start of the reference on."""
+    return _lasting(policy, parse_duration(policy.outcome.delay))
+
+
+def _lasting(policy: "MonitoredModel", duration: relativedelta) -> timedelta:
+    start = policy.cadence.floor(policy.reference.start)
+    return start + duration - start

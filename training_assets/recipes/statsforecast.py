@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.chunks import parse_duration
 from resources.forecast_ledger import row_ids, series_of
+from resources.forecast_rules import delay_of
 from resources.forecasting import Forecast
 from resources.policy import MonitoredModel
 from resources.vocabulary import Task
@@ -37,8 +38,6 @@ def spec_of(policy: MonitoredModel) -> "ForecastSpec":
     from training_assets.recipes.forecast import Backtest, Exogenous, ForecastSpec
 
     own = declared(policy)
-    day = policy.cadence.start(policy.cadence.key(policy.reference.start))
-    delay = day + parse_duration(policy.outcome.delay) - day
     exogenous = [Exogenous(name=name) for name in own.known_ahead] + [Exogenous(name=name, lag=lag) for name, lag in own.lags.items()]
     return ForecastSpec(
         freq=own.freq,
@@ -53,7 +52,7 @@ def spec_of(policy: MonitoredModel) -> "ForecastSpec":
         transform=own.transform,
         intervals=own.intervals,
         backtest=Backtest(windows=own.windows, step=own.step, metric=own.metric),
-        embargo=delay // own.step_length,
+        embargo=delay_of(policy) // own.step_length,
         max_history=own.max_history,
         on_short="fallback",
         n_jobs=own.jobs,
