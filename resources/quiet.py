@@ -15,6 +15,7 @@ SETTINGS = {
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a forecaster is read at every chunk
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while waiting make a LightGBM fit crawl on a busy machine
+    "OPENBLAS_NUM_THREADS": "1",  # so do those of NumPy and SciPy: matrices are small here, and several runs share a machine
 }
 
 
