@@ -5,6 +5,7 @@ import os
 os.environ["NML_DISABLE_USAGE_LOGGING"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["OMP_THREAD_LIMIT"] = "1"  # waiting OpenMP threads spin: on a busy machine a fit of seconds takes minutes
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # so do those of NumPy and SciPy; workers and started processes inherit it
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 from resources.lake import Lake
 from resources.policy import MonitoredModel
+
+threadpool_limits(1, "blas")  # of the NumPy that a plugin of pytest has loaded before, where there are no workers
 
 settings.register_profile(
     "plumbline", max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
