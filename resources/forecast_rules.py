@@ -63,6 +63,11 @@ def check(policy: "MonitoredModel") -> None:
             ("performance", "estimator"),
             f"got {policy.performance.estimator!r}; expected none: outcomes of forecasts arrive with the next chunk",
         )
+    if policy.retrain.parameters:
+        raise FieldError(
+            ("retrain", "parameters"),
+            f"got {policy.retrain.parameters}; expected none: a forecaster has several models, so say whose: forecast.parameters: {{lightgbm: …}}",
+        )
     if own.scope is Scope.SERIES and policy.series is None:
         raise FieldError(("forecast", "scope"), "got series, and no column names them; expected series: COLUMN beside it")
     if own.scope is Scope.COHORT and not policy.segments:

@@ -30,6 +30,10 @@ class Forecast(Section):
         ["auto_ets", "auto_arima", "auto_theta", "mstl"],
         description="Models that compete per series by rolling origin, beside seasonal_naive which always does; lightgbm learns from lags of all series.",
     )
+    parameters: dict[str, dict[str, bool | int | float | str]] = Field(
+        default_factory=dict,
+        description="Settings of candidates, by model, as statsforecast names them, such as {auto_arima: {max_p: 2, max_q: 2}}; of lightgbm LightGBM's.",
+    )
     average: int = Field(1, ge=1, description="Averages of the best 2, 3, … models of a series compete as well, up to this many members.")
     combine: Literal["best", "mean", "median", "fade"] = Field(
         "best",

@@ -60,6 +60,7 @@ def test_an_outcome_that_is_known_late_is_no_input(tmp_path: Path):
         ({"features": {"categorical": ["store"]}, "series": None}, "features.categorical: got ['store']; expected numbers only"),
         ({"performance": {"estimator": "dle"}}, "performance.estimator: got 'dle'; expected none"),
         ({"outcome": {"column": "sales", "delay": "5h"}}, "outcome.delay: got 5h; expected whole steps of D"),
+        ({"retrain": {"parameters": {"num_leaves": 7}}}, "retrain.parameters: got {'num_leaves': 7}; expected none"),
         ({"task": "regression"}, "only forecast has it"),
     ],
 )

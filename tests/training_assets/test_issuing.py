@@ -9,16 +9,19 @@ import pytest
 import synthetic_forecast as synthetic
 
 from monitoring_assets.arrivals import ended
-from resources.catalogue import load_catalogue
+from resources.catalogue import DeclarationError, load_catalogue
 from resources.lake import Lake
 from resources.log_source import read_log
 from resources.policy import MonitoredModel
+from resources.settings import Settings
 from resources.vocabulary import Scope, Task
 from training_assets.decide import Promotion
+from training_assets.definitions import build_defs as definitions
 from training_assets.issuing import issue_chunks, served_rows
 from training_assets.recipes import RECIPES
 from training_assets.recipes.cohorts import named
 from training_assets.recipes.forecast import SeriesError
+from training_assets.recipes.forecast.plain import from_json
 from training_assets.recipes.statsforecast import as_series, brought_up, issue
 from training_assets.scoring import due_chunks, next_chunks
 from training_assets.training_set import TRAIN, split
@@ -133,6 +136,33 @@ def test_a_feature_that_copies_the_outcome_is_refused_when_it_claims_to_be_known
                 RECIPE.fit(policy, rows)
         else:
             assert RECIPE.fit(policy, rows).choices["models"].notna().all()
+
+
+def test_settings_of_a_candidate_bound_its_search(tmp_path: Path):
+    bounds = {"max_p": 1, "max_q": 0, "max_P": 0, "max_Q": 0, "max_d": 0}
+    forecast = {**synthetic.declared()["forecast"], "candidates": ["auto_arima"], "combine": "mean", "parameters": {"auto_arima": bounds}}  # type: ignore[dict-item]
+    policy, models = platform(tmp_path, synthetic.make_series(n_series=1), forecast=forecast)
+    definitions(Settings.of(tmp_path / "home", models))
+    states = RECIPE.fit(policy, log_of(policy, models, 20)).states.set_index("model")["state"]
+    p, q, seasonal_p, seasonal_q, _, d, _ = from_json(states["auto_arima"]).model_["arma"]
+    assert p <= 1
+    assert (q, seasonal_p, seasonal_q, d) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"auto_arima": {"max_pp": 1}}, "max_pp"),
+        ({"mstl": {}}, "got some of ['mstl']; expected those of candidates"),
+        ({"auto_arma": {}}, "models: got ['auto_arma']; expected names out of"),
+    ],
+)
+def test_settings_that_no_candidate_has_are_refused_when_the_platform_loads(tmp_path: Path, settings: dict[str, object], said: str):
+    forecast = {**synthetic.declared()["forecast"], "candidates": ["auto_arima"], "parameters": settings}  # type: ignore[dict-item]
+    _, models = platform(tmp_path, synthetic.make_series(n_series=1, weeks=4), forecast=forecast)
+    with pytest.raises(DeclarationError) as raised:
+        definitions(Settings.of(tmp_path / "home", models))
+    assert said in str(raised.value)
 
 
 def test_issued_forecasts_are_never_rewritten(fitted, tmp_path: Path):

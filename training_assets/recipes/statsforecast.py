@@ -59,7 +59,7 @@ def spec_of(policy: MonitoredModel) -> "ForecastSpec":
         engine=own.engine,
         scheduler=own.scheduler,
         progress=own.progress,
-        parameters={"lightgbm": dict(policy.retrain.parameters)} if policy.retrain.parameters else {},
+        parameters=own.parameters,
     )
 
 
@@ -69,6 +69,14 @@ def known_models() -> list[str]:
     from training_assets.recipes.forecast.statistical import STATISTICAL
 
     return [*STATISTICAL, LAGS]
+
+
+def check_parameters(policy: MonitoredModel) -> None:
+    """Refuse settings that a declared candidate does not have. Raises ValueError. Slow to import, so only where some are declared."""
+    if declared(policy).parameters:
+        from training_assets.recipes.forecast.statistical import check_parameters
+
+        check_parameters(spec_of(policy))
 
 
 def as_series(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":

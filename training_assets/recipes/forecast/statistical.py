@@ -100,6 +100,22 @@ def build(spec: "ForecastSpec", name: str) -> Any:
     return STATISTICAL[name](spec, {**spec.parameters.get(name, {}), "alias": name})
 
 
+def check_parameters(spec: "ForecastSpec") -> None:
+    """Refuse settings of a model that is not asked for, and those that a statistical model does not have.
+
+    Raises:
+        ValueError: naming the model.
+    """
+    stray = sorted(set(spec.parameters) - {*spec.names, spec.fallback})
+    if stray:
+        raise ValueError(f"parameters: got some of {stray}; expected those of candidates: {list(spec.names)}")
+    for name in set(spec.parameters) & set(STATISTICAL):
+        try:
+            build(spec, name)
+        except TypeError as error:
+            raise ValueError(f"parameters of {name}: got {dict(spec.parameters[name])}; expected those of its class: {error}") from error
+
+
 def held_fast(fitted: Any) -> Any:
     """An unfitted model of the order a fitted one has found, to estimate its parameters again without a search.
 
