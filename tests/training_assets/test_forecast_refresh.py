@@ -80,7 +80,11 @@ def every():
     from training_assets.recipes.forecast.lags import fit_lags
 
     return replace(
-        fitted, spec=asked, choices=choices, states=pd.DataFrame(states, columns=["unique_id", "model", "state"]), booster=fit_lags(asked, frame)
+        fitted,
+        spec=asked,
+        choices=choices,
+        states=pd.DataFrame(states, columns=["unique_id", "model", "state"]),
+        booster=fit_lags(asked, frame),
     )
 
 

@@ -49,12 +49,12 @@ class _Crash(Exception):
 
 
 def lived(folder, instance):
-    """Ten days of a platform whose rule of outcomes changes on the fourth: it crashes twice, is overruled once, and its policy changes once."""
+    """Eight days of a platform whose rule of outcomes changes on the fourth: it crashes twice, is overruled once, and its policy changes once."""
     log = synthetic.make_log(fault="concept", fault_day=34)
     own = {
         **SCORED_HERE,
         "retrain": {**SCORED_HERE["retrain"], "when": CALLS},
-        "replay": {"start": "2024-02-02", "end": "2024-02-12", "every_seconds": 1},
+        "replay": {"start": "2024-02-02", "end": "2024-02-10", "every_seconds": 1},
     }
     models = synthetic.declare(folder, log, **own)
     settings = Settings.of(folder / "home", models)
