@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_forecast as synthetic
+from registries import with_registry
 
 from monitoring_assets.forecast_performance import forecast_rows
 from plumbline.driver import Driver
@@ -45,7 +46,7 @@ class Ran:
 
 def _run(folder: Path, *, fault: bool) -> Ran:
     rows = synthetic.make_series(fault=fault)
-    settings = Settings.of(folder / "home", synthetic.declare(folder, rows))
+    settings = with_registry(Settings.of(folder / "home", synthetic.declare(folder, rows)))
     with dg.DagsterInstance.ephemeral() as instance:
         Driver(settings, instance, ["shop"]).run_until_idle(lambda job, chunk: None)
         failed = [run.job_name for run in instance.get_runs() if not run.is_success]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,10 @@ LEVELS = [80, 95]
 
 
 #: A search tries orders that do not converge, and says so for each.
-pytestmark = pytest.mark.filterwarnings("ignore:possible convergence problem")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:possible convergence problem"),
+    pytest.mark.xdist_group("forecast_refresh"),  # one forecaster of every kind is fitted by one worker
+]
 
 
 def fitted_models(name):
@@ -64,7 +68,7 @@ def every():
     """Five series, each with another model, LightGBM among them."""
     frame = daily(5)
     asked = spec(candidates=CANDIDATES, intervals="conformal", parameters={"lightgbm": {"n_estimators": 20}}, backtest={"windows": 3})
-    fitted = FORECASTER.fit(asked, frame)
+    fitted = FORECASTER.fit(asked.model_copy(update={"candidates": ("mstl",)}), frame)  # what would win is not used
     names = ["auto_arima", "auto_ets", "auto_theta+mstl", "lightgbm", "lightgbm+mstl"]
     choices = fitted.choices.assign(models=names)
     states = []
@@ -76,7 +80,11 @@ def every():
     from training_assets.recipes.forecast.lags import fit_lags
 
     return replace(
-        fitted, choices=choices, states=pd.DataFrame(states, columns=["unique_id", "model", "state"]), booster=fit_lags(asked, frame)
+        fitted,
+        spec=asked,
+        choices=choices,
+        states=pd.DataFrame(states, columns=["unique_id", "model", "state"]),
+        booster=fit_lags(asked, frame),
     )
 
 
@@ -163,21 +171,39 @@ def test_a_progress_bar_is_shown_only_when_asked(capsys):
     assert "fit: 100%" in capsys.readouterr().err
 
 
+@pytest.fixture
+def scheduler():
+    """Address of a cluster that runs already: its workers are threads of this process."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+SPREAD = ("mstl", "auto_theta", "lightgbm")
+
+
+@cache
+def alone_fitted(*how):
+    """Fitted in this process, once for all places it is compared with."""
+    return FORECASTER.fit(spec(candidates=SPREAD, **dict(how)), daily(4))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "how"),
     [
         ({"n_jobs": 2}, {"average": 2}),
         ({"n_jobs": 2, "engine": "dask"}, {"average": 2}),
-        ({"n_jobs": 2, "engine": "dask"}, {"combine": "median"}),
+        ({"n_jobs": 2, "engine": "dask", "scheduler": "given"}, {"combine": "median"}),
     ],
-    ids=["processes", "dask", "dask, all together"],
+    ids=["processes", "dask", "a given scheduler, all together"],
 )
 @pytest.mark.filterwarnings("ignore")  # of dask and distributed
-def test_where_it_runs_changes_no_bit(where, how):
-    frame = daily(4)
-    names = ("mstl", "auto_theta", "lightgbm")
-    alone, spread = (FORECASTER.fit(spec(candidates=names, **how, **one), frame) for one in ({}, where))
+def test_where_it_runs_changes_no_bit(where, how, request):
+    if "scheduler" in where:
+        where = {**where, "scheduler": request.getfixturevalue("scheduler")}
+    alone, spread = alone_fitted(*how.items()), FORECASTER.fit(spec(candidates=SPREAD, **how, **where), daily(4))
     assert spread.choices["models"].tolist() == alone.choices["models"].tolist()
     assert spread.states["state"].tolist() == alone.states["state"].tolist()
     numbers = ["mean", "lo-80", "hi-80", "lo-95", "hi-95"]

@@ -142,9 +142,9 @@ def test_y_of_last_week_is_no_leak():
     checked(spec(exogenous=(Exogenous(name="last_week"),)), frame)
 
 
-def published(delay_days):
+def published(delay_days, n_series=3):
     """A noisy indicator of y, published ``delay_days`` after its day; negative: planned before."""
-    frame, rng = daily(), np.random.default_rng(3)
+    frame, rng = daily(n_series), np.random.default_rng(3)
     frame["indicator"] = frame["y"] + rng.normal(0, 20, len(frame))
     return frame.assign(published=frame["ds"] + pd.Timedelta(days=delay_days))
 
@@ -165,7 +165,7 @@ def test_the_same_column_known_in_time_is_accepted():
 
 def test_a_measured_column_enters_only_at_its_lag_and_needs_no_future_frame():
     told = Exogenous(name="indicator", lag=8)
-    frame = published(0).drop(columns="published")
+    frame = published(0, n_series=1).drop(columns="published")
     asked = spec(exogenous=(told,), candidates=("auto_arima",))
     fitted = FORECASTER.fit(asked, frame)
     before = fitted.forecast()

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import synthetic
 import yaml
+from registries import with_registry
 
 from plumbline.driver import Driver
 from resources.catalogue import load_catalogue
@@ -49,15 +50,15 @@ class _Crash(Exception):
 
 
 def lived(folder, instance):
-    """Ten days of a platform whose rule of outcomes changes on the fourth: it crashes twice, is overruled once, and its policy changes once."""
+    """Eight days of a platform whose rule of outcomes changes on the fourth: it crashes twice, is overruled once, and its policy changes once."""
     log = synthetic.make_log(fault="concept", fault_day=34)
     own = {
         **SCORED_HERE,
         "retrain": {**SCORED_HERE["retrain"], "when": CALLS},
-        "replay": {"start": "2024-02-02", "end": "2024-02-12", "every_seconds": 1},
+        "replay": {"start": "2024-02-02", "end": "2024-02-10", "every_seconds": 1},
     }
     models = synthetic.declare(folder, log, **own)
-    settings = Settings.of(folder / "home", models)
+    settings = with_registry(Settings.of(folder / "home", models))
     former = load_catalogue(models)[0].policy
     drive(settings, instance, stop_at="2024-02-05")
     append_override(settings.lake, former, Override.HOLD, synthetic.START + timedelta(days=37), who="ana", why="stocktaking")

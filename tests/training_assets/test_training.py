@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from registries import with_registry
 
 from monitoring_assets.definitions import build_defs as monitoring
 from resources import tables
@@ -47,7 +48,7 @@ class Platform:
     """Both locations over one synthetic log, one instance, one lake, one registry."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance, rows: pd.DataFrame, **overrides):
-        self.settings = Settings.of(folder / "home", synthetic.declare(folder, rows, **overrides))
+        self.settings = with_registry(Settings.of(folder / "home", synthetic.declare(folder, rows, **overrides)))
         self.instance, self.lake = instance, self.settings.lake
         self.monitoring, self.training = monitoring(self.settings), training(self.settings, is_paced=False)
         self.policy = load_catalogue(self.settings.models)[0].policy
@@ -507,7 +508,7 @@ def test_a_proof_against_a_version_that_no_longer_serves_promotes_nothing(tmp_pa
 
     overrides = {"log": {"parquet": "log.parquet", "time": "ts", "id": "id"}}
     models = synthetic.declare(tmp_path, synthetic.make_log(), **overrides)
-    settings = Settings.of(tmp_path / "home", models)
+    settings = with_registry(Settings.of(tmp_path / "home", models))
     policy, lake = load_catalogue(models)[0].policy, settings.lake
     registry = settings.registry
     rows = labelled_rows(policy, models, synthetic.START + timedelta(days=40))
