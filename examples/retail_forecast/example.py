@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,15 +13,13 @@ from scipy.signal import lfilter
 from scipy.stats import binom
 
 from plumbline.driver import Driver
-from plumbline.example import Finding, Seen
+from plumbline.example import Finding, Seen, declare_replay
 from resources.rollout_log import events, serving_version
 from resources.tables import FORECAST_BACKTESTS, FORECASTS, VERDICTS, held_out, training_sets
 from resources.vocabulary import HARMFUL, Action, Alias, Event, Kind
 from training_assets.recipes import load_version, recipe_of
 
-START, TRAINED, LAW, REPLAYED, END = (
-    datetime(*day, tzinfo=UTC) for day in ((2021, 12, 27), (2024, 2, 5), (2025, 3, 31), (2025, 6, 23), (2025, 6, 30))
-)
+START, LAW, END = (datetime(*day, tzinfo=UTC) for day in ((2021, 12, 27), (2025, 3, 31), (2025, 6, 30)))
 MODEL, STORES, PERSON = "retail_forecast", ("centre", "harbour", "north"), "rosa@example.com"
 #: Logarithm of a weekday's sales beside the mean, Monday first; on Sundays only a small counter is open until the law.
 BEFORE, AFTER = np.array([-0.05, -0.1, -0.05, 0.0, 0.15, 0.3, -1.2]), np.array([-0.05, -0.1, -0.05, 0.0, 0.1, 0.05, 0.15])
@@ -146,7 +144,8 @@ def _same_as_measured(seen: Seen, rows: pd.DataFrame) -> Finding:
         "rmse": (points["error"] ** 2).groupby(points["chunk"]).mean() ** 0.5,
     })  # fmt: skip
     worst = float((measured[list(own)] - own).abs().max().max())
-    n_weeks = (REPLAYED - seen.policies[MODEL].reference.end).days // 7
+    policy = seen.policies[MODEL]
+    n_weeks = (policy.replay.end - policy.reference.end).days // 7
     return Finding(
         "MASE, MAE and RMSE of every week are what the log file gives", len(own) == len(measured) == n_weeks and worst <= 1e-9,
         f"{own.size} numbers of {len(measured)} weeks, largest difference {worst:.1e}",
@@ -291,11 +290,9 @@ def _back_to_the_first(seen: Seen) -> list[Finding]:
     is_done = seen.driver.run_job("training", f"{MODEL}__rollback", config=told)
     event = events(lake, policy).iloc[-1]
     is_recorded = (event["event"], event["to_version"], event["approved_by"]) == (Event.ROLLED_BACK, "1", PERSON)
-    declaration = seen.settings.models / "model.yaml"
-    text = declaration.read_text(encoding="utf-8")
-    declaration.write_text(text.replace(f"end: {REPLAYED:%Y-%m-%d}", f"end: {END:%Y-%m-%d}"), encoding="utf-8")
+    declare_replay(seen.settings.models, policy.replay.start, policy.replay.end + timedelta(weeks=1))
     Driver(seen.settings, seen.instance, [MODEL]).run_until_idle(lambda job, chunk: None)
-    issued = lake.read(MODEL, FORECASTS, {"chunk": f"{REPLAYED:%Y-%m-%d}"})
+    issued = lake.read(MODEL, FORECASTS, {"chunk": policy.cadence.key(policy.replay.end)})
     return [
         Finding(
             "one command brings version 1 back, signed",
