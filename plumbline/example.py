@@ -17,10 +17,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import yaml
 
 from plumbline.driver import Driver
 from resources import tables
-from resources.catalogue import load_catalogue
+from resources.catalogue import VARIANTS, load_catalogue, read_declarations, read_mapping
 from resources.decision_log import read_ledger
 from resources.names import job_name, key
 from resources.policy import MonitoredModel
@@ -58,11 +59,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Size:
-    """A part of an example: until when its schedules are due, which of its models run (all if none is named), and when they are due before the end."""
+    """A part of an example.
+
+    Attributes:
+        end: until when its schedules are due.
+        models: those that run; all if none is named.
+        before: when schedules are due before the end.
+        replay: from when until when logs are replayed, instead of what their declarations say.
+    """
 
     end: datetime
     models: tuple[str, ...] = ()
     before: tuple[datetime, ...] = ()
+    replay: tuple[datetime, datetime] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,49 @@ def load(name: str) -> ModuleType:
     return module
 
 
+def declare_replay(models: Path, start: datetime, end: datetime) -> None:
+    """Let every declaration that is replayed, a variant too, be replayed from ``start`` until ``end``; what else it says stays.
+
+    Args:
+        models: folder of an example's own copies: comments are lost.
+        start: chunks before this are handed over at once.
+        end: the replay stops here.
+
+    Raises:
+        ValueError: where no declaration of the folder has a replay.
+        DeclarationError: where one is none with that replay.
+    """
+    found = 0
+    for file in sorted(models.glob("*.yaml")):
+        raw, _ = read_mapping(file)
+        replays = [one["replay"] for one in (raw, *(raw.get(VARIANTS) or {}).values()) if one.get("replay")]
+        for replay in replays:
+            replay.update(start=start, end=end)
+        if replays:
+            file.write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            read_declarations(file)
+        found += len(replays)
+    if not found:
+        raise ValueError(f"got no declaration with a `replay` in {models.name}; expected one, as the size says when it is replayed")
+
+
+def size_of(example: ModuleType, *, is_small: bool) -> Size:
+    """How much of an example is run: the ``SMALL`` part where it is asked for and there is one, else ``FULL``, or all until ``END``."""
+    small = getattr(example, "SMALL", None) if is_small else None
+    return small or getattr(example, "FULL", None) or Size(example.END)
+
+
+def lay_out(name: str, home: Path, size: Size) -> Path:
+    """Copy the declarations of an example below ``home``, byte for byte unless the size says when logs are replayed; returns their folder."""
+    models = home / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    for declaration in sorted((EXAMPLES / name).glob("*.yaml")):
+        shutil.copyfile(declaration, (home if declaration.name == _NOTIFICATIONS else models) / declaration.name)
+    if size.replay is not None:
+        declare_replay(models, *size.replay)
+    return models
+
+
 def run_example(
     name: str, seed: int, is_null_twin: bool, home: Path, on_run: Callable[[str, str], None], *, is_small: bool = False
 ) -> list[Finding]:
@@ -162,13 +214,10 @@ def run_example(
         on_run: told job and partition before each run.
         is_small: run the ``SMALL`` part of an example that has one.
     """
-    example, models = load(name), home / "models"
-    models.mkdir(parents=True, exist_ok=True)
-    for declaration in sorted((EXAMPLES / name).glob("*.yaml")):
-        shutil.copyfile(declaration, (home if declaration.name == _NOTIFICATIONS else models) / declaration.name)
+    example = load(name)
+    size = size_of(example, is_small=is_small)
+    models = lay_out(name, home, size)
     example.simulate(models, seed, is_null_twin)
-    size = getattr(example, "SMALL", None) if is_small else None
-    size = size or getattr(example, "FULL", None) or Size(example.END)
     settings = Settings.of(home, models)
     policies = {one.policy.model: one.policy for one in load_catalogue(models)}
     policies = {model: policy for model, policy in policies.items() if model in (size.models or policies)}

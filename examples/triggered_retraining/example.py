@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from plumbline.example import Finding, Seen
+from plumbline.example import Finding, Seen, Size
 from resources.tables import ROLLOUT_EVENTS, shadow_scores, training_sets
 from resources.vocabulary import Action, Event, Kind, Stage
 from training_assets.training_set import labelled_rows
 
 START, FAULT, END = (datetime(2025, *day, tzinfo=UTC) for day in ((2, 1), (4, 12), (4, 23)))
+#: What the tests run of it: the first two days of the marketplace are handed over at once; three days follow the shadow.
+SMALL = Size(END, replay=(datetime(2025, 4, 14, tzinfo=UTC), datetime(2025, 4, 20, tzinfo=UTC)))
 #: Days until all quotes come by way of the new marketplace.
 RAMP_DAYS = 1
 PER_DAY = 400
