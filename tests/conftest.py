@@ -34,14 +34,6 @@ def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one ``xdist_group`` stay with one worker: pytest 9.2 no longer reads the name that xdist 3.8 writes (its issue 1386)."""
-    for item in items:
-        if grouped := vars(item).get("_nodeid"):
-            item._id = type(item.id).parse(grouped)
-
-
 @pytest.fixture(scope="session")
 def declare() -> Callable[..., MonitoredModel]:
     """Build a valid minimal declaration; keyword arguments are merged into it, section by section."""
