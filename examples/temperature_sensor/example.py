@@ -14,8 +14,8 @@ from resources.tables import VERDICTS
 from resources.vocabulary import Check, Kind, Stage, Verdict
 
 START, SHIFT, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 31, tzinfo=UTC), datetime(2025, 5, 1, tzinfo=UTC)
-#: What the tests run of it: two weeks from the shift on.
-SMALL = Size(datetime(2025, 4, 14, tzinfo=UTC))
+#: What the tests run of it: the week from the shift on in which it must be found.
+SMALL = Size(datetime(2025, 4, 7, tzinfo=UTC))
 PER_DAY = 144
 #: Memory of the noise from one reading to the next, ten minutes later.
 MEMORY = 0.8
