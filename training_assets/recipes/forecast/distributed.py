@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from resources.quiet import settle
@@ -154,10 +155,31 @@ def _batch(frame: "pd.DataFrame", work: Any) -> "pd.DataFrame":
     return pd.DataFrame({"unique_id": frame["unique_id"].astype(str).to_list(), "text": texts})
 
 
+#: Client of the Dask cluster that is open; each thread and task has its own.
+_open: ContextVar[Any] = ContextVar("_open", default=None)
+
+
+@contextmanager
+def one_cluster(spec: "ForecastSpec") -> Iterator[None]:
+    """All work inside shares one Dask cluster, which takes longer to start than many a fit; nothing happens where no Dask is asked for."""
+    if spec.engine != "dask":
+        yield
+        return
+    with _cluster(spec) as client:
+        token = _open.set(client)
+        try:
+            yield
+        finally:
+            _open.reset(token)
+
+
 @contextmanager
 def _cluster(spec: "ForecastSpec") -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
+    if _open.get() is not None:
+        yield _open.get()
+        return
     if spec.scheduler is not None:
         with Client(spec.scheduler) as client:
             yield client

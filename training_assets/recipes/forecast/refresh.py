@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from training_assets.recipes.forecast.base import LAGS, Fitted, ForecastSpec
-from training_assets.recipes.forecast.distributed import over_series
+from training_assets.recipes.forecast.distributed import one_cluster, over_series
 from training_assets.recipes.forecast.exogenous import inputs
 from training_assets.recipes.forecast.fitting import fall_back_series, fit_series, statistical_models
 from training_assets.recipes.forecast.lags import fit_lags
@@ -44,12 +44,13 @@ class SeriesForecaster:
         seen = inputs(spec, history)
         short = short_series(spec, history)
         long = seen[~seen["unique_id"].isin(short)]
-        told = select(spec, long) if len(long) else _nothing()
-        choices = dict(zip(told.choices["unique_id"], told.choices["models"], strict=True))
         reasons = {name: f"too short: got {count} rows; expected at least {spec.needed_rows}" for name, count in short.items()}
-        reasons |= {name: "every candidate failed in the backtest" for name, models in choices.items() if not models}
-        sound = {name: models for name, models in choices.items() if models}
-        answers = _fit(spec, seen, sound, {}) | _fall_back(spec, seen, reasons)
+        with one_cluster(spec):
+            told = select(spec, long) if len(long) else _nothing()
+            choices = dict(zip(told.choices["unique_id"], told.choices["models"], strict=True))
+            reasons |= {name: "every candidate failed in the backtest" for name, models in choices.items() if not models}
+            sound = {name: models for name, models in choices.items() if models}
+            answers = _fit(spec, seen, sound, {}) | _fall_back(spec, seen, reasons)
         table = _choices(seen, sound, answers, told.choices)
         errors = told.errors[told.errors["unique_id"].isin(table.loc[~table["is_fallback"], "unique_id"])].reset_index(drop=True)
         uses_lags = table["models"].str.split("+").map(lambda models: LAGS in models).any()
