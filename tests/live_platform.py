@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import synthetic
+from registries import with_registry
 
 from plumbline.driver import Driver
 from resources.catalogue import load_catalogue
@@ -42,6 +43,7 @@ def live_platform(folder: Path, instance: dg.DagsterInstance) -> LivePlatform:
         drift={"numeric": ["wasserstein"], "categorical": ["jensen_shannon"], "multivariate": []},
         gates={"holdout": "2d", "resamples": 100},
     )  # fmt: skip
+    with_registry(Settings.of(folder / "home"))
     made = LivePlatform(folder, instance)
     driver = Driver(made.settings, instance, ["shop"])
 

@@ -18,6 +18,6 @@ def _empty() -> bytes:
 def with_registry(settings: Settings) -> Settings:
     """The same settings; their home has the registry that the first call would make there."""
     database = settings.home / "mlflow" / "mlflow.db"
-    database.parent.mkdir(parents=True)
+    database.parent.mkdir(parents=True, exist_ok=True)
     database.write_bytes(_empty())
     return settings

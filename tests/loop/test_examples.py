@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from registries import with_registry
 from typer.testing import CliRunner
 
 from plumbline.cli import app
 from plumbline.example import EXAMPLES, Finding, load, names, over_seeds, run_example
 from resources.catalogue import load_catalogue
+from resources.settings import Settings
 
 #: Every example with its fault and without; the fault of one is run by ``test_workflow.py``, as its own workflow runs it.
 RUNS = [(name, twin) for name in names() for twin in (False, True) if (name, twin) != ("iot_temperature_forecast", False)]
@@ -17,6 +19,7 @@ RUNS = [(name, twin) for name in names() for twin in (False, True) if (name, twi
 @pytest.mark.filterwarnings("ignore")  # third-party warnings; our own are errors in every other test
 @pytest.mark.parametrize(("name", "is_null_twin"), RUNS, ids=[f"{name}-{'null_twin' if twin else 'fault'}" for name, twin in RUNS])
 def test_the_example_keeps_its_promises(name, is_null_twin, tmp_path):
+    with_registry(Settings.of(tmp_path))
     found = run_example(name, 0, is_null_twin, tmp_path, lambda job, chunk: None, is_small=True)
     assert len(found) >= 4
     assert [one for one in found if not one.is_held] == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from registries import with_registry
 
 from monitoring_assets.measures.trust import RECONCILIATION, WINDOWS
 from plumbline.driver import Driver
@@ -36,7 +37,7 @@ def driven(folder: Path, model: str, declaration: str = "weather_station", repla
     for variant in body.get("variants", {}).values():
         variant.pop("replay")
     (models / f"{declaration}.yaml").write_text(yaml.safe_dump(body))
-    settings = Settings.of(folder / "home", models)
+    settings = with_registry(Settings.of(folder / "home", models))
     policy = next(one.policy for one in load_catalogue(models) if one.policy.model == model)
     with dg.DagsterInstance.ephemeral() as instance:
         Driver(settings, instance, [model]).run_until_idle(lambda job, chunk: None)
