@@ -24,7 +24,7 @@ from resources.vocabulary import TAG_INCIDENT, Action, Verdict
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _TICKS, _KILLS = 100, 7
-_RUN_KEY = "dagster/run_key"
+_RUN_KEY, _PARTITION = "dagster/run_key", "dagster/partition"
 #: Ticks on which a chunk is judged harmful; one every three weeks or so.
 _HARMFUL = frozenset({9, 31, 32, 60, 61, 98})
 #: Harmful ticks whose orders a kill interrupts.
@@ -56,7 +56,7 @@ def _judge(settings: Settings, policy, instance: dg.DagsterInstance, tick: int) 
 
 
 def daemon(home: Path, models: Path) -> None:
-    """What Dagster's daemon does, in its order: tick, one run per run key, then the cursor; each tick follows one more verdict."""
+    """What Dagster's daemon does, in its order: retry what was cut off; tick, one run per run key, then the cursor. Each tick follows one more verdict."""
     from training_assets.definitions import build_defs
 
     settings = Settings.of(home, models)
@@ -64,6 +64,7 @@ def daemon(home: Path, models: Path) -> None:
     sensor = next(one for one in defs.sensors or [] if one.name == "retrain_trigger")
     kept = home / "cursor.json"
     with sqlite_instance(home) as instance:
+        _retry_cut_off(instance, defs)
         while True:
             state = json.loads(kept.read_text()) if kept.exists() else {"tick": 0, "cursor": None}
             if state["tick"] >= _TICKS:
@@ -75,17 +76,22 @@ def daemon(home: Path, models: Path) -> None:
             beside.replace(kept)
 
 
+def _retry_cut_off(instance: dg.DagsterInstance, defs: dg.Definitions) -> None:
+    """What Dagster's run monitoring and run retries do about runs whose process is gone: they failed, and their work is done again."""
+    for run in instance.get_runs():
+        if not run.is_finished:
+            instance.report_run_failed(run)
+            instance.delete_run(run.run_id)
+            job = defs.resolve_job_def(run.job_name)
+            job.execute_in_process(instance=instance, partition_key=run.tags[_PARTITION], tags=run.tags, raise_on_error=False)
+
+
 def _launch(instance: dg.DagsterInstance, defs: dg.Definitions, sensor: dg.SensorDefinition, settings: Settings, state: dict) -> None:
     with dg.build_sensor_context(instance=instance, cursor=state["cursor"], resources={"lake": settings.lake}, definitions=defs) as context:
         data = sensor.evaluate_tick(context)
     for request in data.run_requests or []:
-        # a run that was cut off by the kill is tried again by Dagster's run monitoring; one that ended is not launched twice
-        known = instance.get_runs(dg.RunsFilter(tags={_RUN_KEY: str(request.run_key)}))
-        if any(run.is_finished for run in known):
-            continue
-        for run in known:
-            instance.report_run_failed(run)
-            instance.delete_run(run.run_id)
+        if instance.get_runs(dg.RunsFilter(tags={_RUN_KEY: str(request.run_key)})):
+            continue  # one that was launched is not launched twice
         job = defs.resolve_job_def(str(request.job_name))
         tags = {**(job.tags or {}), **request.tags, _RUN_KEY: str(request.run_key)}
         job.execute_in_process(instance=instance, partition_key=request.partition_key, tags=tags, raise_on_error=False)

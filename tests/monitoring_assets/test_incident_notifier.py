@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from monitoring_assets import incidents
 from monitoring_assets.incidents import INCIDENTS, NOTIFICATIONS, tell
+from plumbline import screen
 from plumbline.cli import app
 from resources import tables
 from resources.catalogue import load_catalogue
@@ -237,13 +238,14 @@ def test_a_tick_that_runs_out_of_time_is_gone_on_with_by_the_next(installed, mon
     assert told == [["bakery"], ["bakery", "shop"]]
 
 
-def test_the_command_line_lists_acknowledges_and_resolves(installed):
+def test_the_command_line_lists_acknowledges_and_resolves(installed, monkeypatch):
     settings, _, _ = installed
+    monkeypatch.setattr(screen.console, "width", 240)
     assert "no open incident" in RUNNER.invoke(app, ["incidents"]).output
     chunk = yesterday()
     name = f"shop/harm/{chunk}"
     append(settings.lake, chunk, Verdict.CONCEPT, datetime.now(UTC))
-    listed = RUNNER.invoke(app, ["incidents", "--model", "shop"], env={"COLUMNS": "200"})
+    listed = RUNNER.invoke(app, ["incidents", "--model", "shop"])
     assert name in listed.output.replace("\n", "")
     done = RUNNER.invoke(app, ["acknowledge", name, "--who", "ana", "--why", "looking"])
     assert (done.exit_code, done.output.strip()) == (0, f"{name} is acknowledged")
@@ -252,7 +254,7 @@ def test_the_command_line_lists_acknowledges_and_resolves(installed):
     again = RUNNER.invoke(app, ["resolve", name, "--who", "ana", "--why", "rewired"])
     assert (again.exit_code, "resolved already" in again.output) == (1, True)
     assert "no open incident; 1 so far" in RUNNER.invoke(app, ["incidents"]).output
-    assert "by ana: rewired [again]" in RUNNER.invoke(app, ["incidents", "--all"], env={"COLUMNS": "240"}).output
+    assert "by ana: rewired [again]" in RUNNER.invoke(app, ["incidents", "--all"]).output
     assert RUNNER.invoke(app, ["incidents", "--model", "shopp"]).exit_code == 1
 
 
