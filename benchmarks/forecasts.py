@@ -126,16 +126,16 @@ def electricity() -> dict[str, Any]:
     found = {"ours": last["ours"], "seasonal naive": last["seasonal naive"], "coverage": bands}
     return {
         **found, "chosen": fitted.choices["models"].iloc[0], "backtest_mase": scores, "wall_s": time.perf_counter() - started,
-        "rolled": rolled(frame),
+        "rolled": rolled(frame, last),
     }  # fmt: skip
 
 
-def rolled(frame: _FRAME) -> dict[str, Any]:
+def rolled(frame: _FRAME, last: Mapping[str, Any]) -> dict[str, Any]:
     """A week ahead from every third midnight that leaves enough rows to learn from, and the last one: mean errors, and coverage of all weeks."""
     from training_assets.recipes.forecast.shipped import HALF_HOURLY_DEMAND
 
     cuts = range(len(frame) - 336, HALF_HOURLY_DEMAND.needed_rows - 1, -3 * 48)
-    weeks = [_a_week_ahead(frame, cut)[0] for cut in cuts]
+    weeks = [last, *(_a_week_ahead(frame, cut)[0] for cut in cuts[1:])]
     errors = {
         name: {key: float(np.mean([one[name][key] for one in weeks])) for key in weeks[0][name]} for name in ("ours", "seasonal naive")
     }
@@ -229,6 +229,14 @@ def thousand(folder: Path, count: int) -> dict[str, Any]:
     }
 
 
+def _coverage(what: str, bands: Mapping[str, Mapping[str, Any]]) -> list[list[object]]:
+    """Lines of the table: the share inside each interval and its band."""
+    return [
+        [f"{what}, inside {level} %", band["share_inside"], f"{band['band'][0]:.3f} to {band['band'][1]:.3f}", band["is_kept"]]
+        for level, band in bands.items()
+    ]
+
+
 def judged(found: Mapping[str, Any]) -> list[list[object]]:
     """Lines of the table: question, figure, bound, whether it is kept."""
     lines: list[list[object]] = []
@@ -236,16 +244,10 @@ def judged(found: Mapping[str, Any]) -> list[list[object]]:
         own = found["electricity"]
         lines.append(["demand, MAPE %", own["ours"]["mape_percent"], f"<= {_MOST_MAPE}", own["ours"]["mape_percent"] <= _MOST_MAPE])
         lines.append(["demand, MASE", own["ours"]["mase"], f"<= {_MOST_MASE}", own["ours"]["mase"] <= _MOST_MASE])
-        for level, band in own["coverage"].items():
-            lines.append(
-                [f"demand, inside {level} %", band["share_inside"], f"{band['band'][0]:.3f} to {band['band'][1]:.3f}", band["is_kept"]]
-            )
-        rolled_on, ours, naive = own["rolled"], own["rolled"]["ours"]["mape_percent"], own["rolled"]["seasonal naive"]["mape_percent"]
-        lines.append([f"the same, {rolled_on['n_origins']} weeks, MAPE %", ours, f"< naive's {naive:.3f}", ours < naive])
-        for level, band in rolled_on["coverage"].items():
-            lines.append(
-                [f"the same, inside {level} %", band["share_inside"], f"{band['band'][0]:.3f} to {band['band'][1]:.3f}", band["is_kept"]]
-            )
+        lines += _coverage("demand", own["coverage"])
+        weeks, ours, naive = own["rolled"], own["rolled"]["ours"]["mape_percent"], own["rolled"]["seasonal naive"]["mape_percent"]
+        lines.append([f"the same, {weeks['n_origins']} weeks, MAPE %", ours, f"< naive's {naive:.3f}", ours < naive])
+        lines += _coverage("the same", weeks["coverage"])
     if "pmdarima, auto_arima" in found.get("peers", {}).get("runs", {}):
         ratios = found["peers"]["runs"]["pmdarima, auto_arima"]["ratios_to_our_auto_arima"]
         lines.append(["pmdarima's CPU s by ours", ratios["cpu_s"], f">= {_FASTER:g}", ratios["cpu_s"] >= _FASTER])

@@ -12,7 +12,7 @@ from resources.settings import Settings
 from resources.vocabulary import TAG_LANE, Stage, Task
 from training_assets import answering, approval, candidate, gates, governance, issuing, rollout, scoring, shadow, training_set, trigger
 from training_assets.recipes import RECIPES
-from training_assets.recipes.statsforecast import check_parameters, known_models, spec_of
+from training_assets.recipes.statsforecast import check_spec, known_models
 from training_assets.replay import job as replay_job
 
 _RETRAIN = [Stage.TRAINING_SET, Stage.CANDIDATE, Stage.CANDIDATE_EVALUATION, Stage.MODEL_VERSION, Stage.SHADOW_SCORES, Stage.PROMOTION]
@@ -53,8 +53,7 @@ def _check_candidates(declaration: Declaration) -> None:
     names = policy.forecast.candidates
     require_known([declaration], lambda _: {("forecast", "candidates", i): name for i, name in enumerate(names)}, known_models())
     try:
-        spec_of(policy)
-        check_parameters(policy)
+        check_spec(policy)
     except ValueError as error:
         said = "; ".join(str(one["msg"]) for one in error.errors()) if hasattr(error, "errors") else str(error)
         raise declaration.error(("forecast",), names, said) from error

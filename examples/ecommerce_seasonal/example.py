@@ -187,8 +187,7 @@ def _broken_feed(seen: Seen, ledger: pd.DataFrame) -> Finding:
 def _set_aside(seen: Seen, orders: pd.DataFrame) -> Finding:
     """Of the set of the last retraining, which comes after the broken feed."""
     last = orders["chunk"].iloc[-1] if len(orders) else None
-    stored = seen.settings.lake.read(MODEL, training_sets(seen.policies[MODEL]))
-    rows = stored[stored["chunk"] == last]
+    rows = seen.settings.lake.read(MODEL, training_sets(seen.policies[MODEL]), {"chunk": last or ""})
     learned = int(rows["time"].dt.strftime("%Y-%m-%d").isin(BROKEN).sum())
     aside = seen.metadata(MODEL, Stage.TRAINING_SET, last).get("rows_set_aside", 0) if last else 0
     return Finding(

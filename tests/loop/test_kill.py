@@ -53,7 +53,7 @@ def _policy(models: Path) -> MonitoredModel:
 
 def _start(home: Path, models: Path) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(_PROJECT), "PYTHONWARNINGS": "ignore", "PLUMBLINE_HOME": str(home)}
-    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # two processes at once: their idle threads would only spin
+    environment |= {"OMP_NUM_THREADS": "1"}  # two processes at once: their idle threads would only spin
     for name in ("PLUMBLINE_MODELS", "PLUMBLINE_LAKE"):
         environment.pop(name, None)
     home.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
 from registries import with_registry
 
 from monitoring_assets.measures.trust import RECONCILIATION, WINDOWS
 from plumbline.driver import Driver
+from plumbline.example import declare_replay
 from resources import tables
 from resources.catalogue import load_catalogue
 from resources.decision_log import read_ledger
@@ -23,20 +24,17 @@ from resources.rollout_log import events, serving_version
 from resources.settings import PROJECT, Settings
 from resources.vocabulary import TAG_INCIDENT, Action, Alias, Event, Kind, Verdict
 
-REPLAY = {"start": "1981-10-01", "end": "1982-10-01", "every_seconds": 1}
+REPLAY = datetime(1981, 10, 1, tzinfo=UTC), datetime(1982, 10, 1, tzinfo=UTC)
 
 
 @contextmanager
-def driven(folder: Path, model: str, declaration: str = "weather_station", replay: dict | None = None) -> Iterator[tuple]:
+def driven(folder: Path, model: str, declaration: str = "weather_station", replay: tuple[datetime, datetime] = REPLAY) -> Iterator[tuple]:
     """The shipped declaration with a shorter replay, driven to rest: policy, settings and instance."""
     models = folder / "models"
     models.mkdir()
     (models / "samples").symlink_to(PROJECT / "models" / "samples")
-    body = yaml.safe_load((PROJECT / "models" / f"{declaration}.yaml").read_text())
-    body["replay"] = replay or REPLAY
-    for variant in body.get("variants", {}).values():
-        variant.pop("replay")
-    (models / f"{declaration}.yaml").write_text(yaml.safe_dump(body))
+    shutil.copy(PROJECT / "models" / f"{declaration}.yaml", models)
+    declare_replay(models, *replay)
     settings = with_registry(Settings.of(folder / "home", models))
     policy = next(one.policy for one in load_catalogue(models) if one.policy.model == model)
     with dg.DagsterInstance.ephemeral() as instance:
@@ -89,7 +87,7 @@ def test_the_repaired_station_retrains_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_sensor_that_loses_sensitivity_is_a_concept_drift_that_only_outcomes_show(tmp_path):
-    replay = {"start": "2010-06-30", "end": "2010-07-06", "every_seconds": 1}
+    replay = datetime(2010, 6, 30, tzinfo=UTC), datetime(2010, 7, 6, tzinfo=UTC)
     with driven(tmp_path, "glucose_sensor", "glucose_sensor", replay) as (policy, settings, _):
         lines = settings.lake.read(policy.model, tables.MEASUREMENTS)
         verdicts = settings.lake.read(policy.model, tables.VERDICTS).set_index("chunk")

@@ -101,7 +101,7 @@ def _launch(instance: dg.DagsterInstance, defs: dg.Definitions, sensor: dg.Senso
 def _start(home: Path, models: Path) -> subprocess.Popen:
     home.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(_PROJECT), "PYTHONWARNINGS": "ignore", "PLUMBLINE_HOME": str(home)}
-    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PLUMBLINE_MODELS": str(models)}
+    environment |= {"OMP_NUM_THREADS": "1", "PLUMBLINE_MODELS": str(models)}
     environment.pop("PLUMBLINE_LAKE", None)
     with (home / "log.txt").open("a") as log:
         return subprocess.Popen([sys.executable, __file__, str(home), str(models)], cwd=home, env=environment, stdout=log, stderr=log)

@@ -16,7 +16,6 @@ from monitoring_assets.measures.forecast import standard_error as error_module
 from monitoring_assets.measures.forecast.accuracy import (
     METRICS,
     accuracy_lines,
-    measure_accuracy,
     measure_parts,
     metrics_of,
     row_terms,
@@ -24,12 +23,17 @@ from monitoring_assets.measures.forecast.accuracy import (
 )
 from monitoring_assets.measures.forecast.matured import levels_of, matured, segments_of
 from monitoring_assets.measures.forecast.standard_error import design_effect, standard_error
-from monitoring_assets.measures.lines import COLUMNS
+from monitoring_assets.measures.lines import ALL, COLUMNS
 from monitoring_assets.measures.number import Number
 from resources.tables import MEASUREMENTS
 
 DAY = pd.Timedelta(days=1)
 Z = {80: 1.2815515655446004, 97.5: 2.241402727604945}
+
+
+def measured(rows: pd.DataFrame, scales: pd.DataFrame | None = None, metrics: list[str] | None = None) -> dict[str, Number]:
+    """Of one set of rows."""
+    return measure_parts({ALL: rows}, scales, metrics)[ALL]
 
 
 def ledger(seed: int, *, n_series: int = 3, n_days: int = 30, horizons: int = 3, rho: float = 0.0, shared: float = 0.0) -> pd.DataFrame:
@@ -96,7 +100,7 @@ def test_the_examples_in_the_documentation_hold():
 def test_every_number_is_that_of_plain_arithmetic(seed: int, n_series: int, n_days: int):
     rows = matured(ledger(seed, n_series=n_series, n_days=n_days))
     scales = scales_of(ledger(seed + 1, n_series=n_series, horizons=1), 7)
-    found = measure_accuracy(rows, scales)
+    found = measured(rows, scales)
     expected = by_hand(rows, scales)
     assert set(found) == set(expected)
     assert {name: number.value for name, number in found.items()} == pytest.approx(expected, rel=1e-12, abs=1e-12)
@@ -108,7 +112,7 @@ def test_parts_measured_together_are_what_each_is_alone():
     together = measure_parts(parts, scales)
     assert list(together) == list(parts)
     for name, own in parts.items():
-        alone = measure_accuracy(own, scales)
+        alone = measured(own, scales)
         assert [(one, repr(number)) for one, number in together[name].items()] == [(one, repr(number)) for one, number in alone.items()]
     assert "got 0 rows" in together["none"]["mae"].reason
     assert together["unique_id=series 3"]["mase"].n_rows == 0 < together["unique_id=series 2"]["mase"].n_rows
@@ -117,14 +121,14 @@ def test_parts_measured_together_are_what_each_is_alone():
 
 def test_the_terms_of_rows_average_to_the_number():
     rows = matured(ledger(3))
-    found = measure_accuracy(rows)
+    found = measured(rows)
     for name in ("mae", "bias", "smape", "mape", "pinball", "crps", "winkler_80", "coverage_97.5"):
         assert row_terms(name, rows).mean() == pytest.approx(found[name].value, rel=1e-12)
 
 
 def test_a_forecast_that_is_too_high_has_positive_bias_and_tracking_signal():
     rows = matured(ledger(0).assign(mean=lambda frame: frame["y"] + 2.0))
-    found = measure_accuracy(rows, metrics=["bias", "tracking_signal"])
+    found = measured(rows, metrics=["bias", "tracking_signal"])
     assert found["bias"].value == pytest.approx(2.0)
     assert found["tracking_signal"].value == pytest.approx(len(rows))
 
@@ -132,8 +136,8 @@ def test_a_forecast_that_is_too_high_has_positive_bias_and_tracking_signal():
 def test_skill_is_zero_for_the_baseline_itself_and_one_for_a_perfect_forecast():
     rows = matured(ledger(0))
     same, perfect = rows.assign(mean=rows["baseline"]), rows.assign(mean=rows["y"])
-    assert measure_accuracy(same, metrics=["skill"])["skill"].value == pytest.approx(0.0, abs=1e-15)
-    assert measure_accuracy(perfect, metrics=["skill", "skill_rmse"])["skill_rmse"].value == 1.0
+    assert measured(same, metrics=["skill"])["skill"].value == pytest.approx(0.0, abs=1e-15)
+    assert measured(perfect, metrics=["skill", "skill_rmse"])["skill_rmse"].value == 1.0
 
 
 def test_scales_are_the_errors_of_the_seasonal_naive_forecast_in_training():
@@ -146,21 +150,21 @@ def test_scales_are_the_errors_of_the_seasonal_naive_forecast_in_training():
 
 def test_outcomes_of_zero_leave_mape_and_refuse_wape_by_name():
     rows = matured(ledger(0).assign(y=0.0))
-    found = measure_accuracy(rows, metrics=["mape", "wape", "smape"])
+    found = measured(rows, metrics=["mape", "wape", "smape"])
     assert math.isnan(found["mape"].value)
     assert "none of which can enter mape" in found["mape"].reason
     assert "expected some above 0" in found["wape"].reason
     assert found["smape"].value == 1.0
     half = rows.assign(y=np.where(rows["h"] == 1, 5.0, 0.0), mean=6.0)
-    assert measure_accuracy(half, metrics=["mape"])["mape"].value == pytest.approx(0.2)
-    assert measure_accuracy(half, metrics=["mape"])["mape"].n_rows == (rows["h"] == 1).sum()
+    assert measured(half, metrics=["mape"])["mape"].value == pytest.approx(0.2)
+    assert measured(half, metrics=["mape"])["mape"].n_rows == (rows["h"] == 1).sum()
 
 
 def test_a_series_without_a_scale_is_left_out_of_scaled_errors_alone():
     rows = matured(ledger(0))
     scales = scales_of(ledger(1, horizons=1), 7)
     scales.loc["series 1", "mase"] = 0.0
-    found = measure_accuracy(rows, scales, ["mase", "mae"])
+    found = measured(rows, scales, ["mase", "mae"])
     assert found["mase"].n_rows == (rows["unique_id"] != "series 1").sum()
     assert found["mae"].n_rows == len(rows)
 
@@ -169,7 +173,7 @@ def test_numbers_that_columns_cannot_give_are_absent_and_asking_for_them_raises(
     rows = matured(ledger(0)[["unique_id", "ds", "h", "cutoff", "mean", "y"]])
     assert set(metrics_of(rows, None)) == set(METRICS) - {"mase", "rmsse", "skill", "skill_rmse", "pinball", "crps"}
     with pytest.raises(KeyError, match="expected some of"):
-        measure_accuracy(rows, metrics=["skill"])
+        measured(rows, metrics=["skill"])
 
 
 # --- standard errors ---------------------------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ MEASURED = ["mae", "rmse", "bias", "wape", "skill", "tracking_signal", "coverage
 def repetitions(n_series: int, rho: float, shared: float) -> list[dict[str, Number]]:
     """Numbers of 40 worlds."""
     frames = (ledger(seed, n_series=n_series, n_days=150, horizons=2, rho=rho, shared=shared) for seed in range(40))
-    return [measure_accuracy(matured(frame), metrics=MEASURED) for frame in frames]
+    return [measured(matured(frame), metrics=MEASURED) for frame in frames]
 
 
 @pytest.mark.xdist_group("forecast_repetitions")  # they are shared within one worker
@@ -196,7 +200,7 @@ def test_the_standard_error_is_the_spread_over_repetitions(metric: str, world: t
 
 def test_taking_rows_for_independent_would_understate_the_error_of_overlapping_horizons():
     rows = matured(ledger(0, n_series=1, n_days=300, horizons=5, rho=0.5))
-    bias = measure_accuracy(rows, metrics=["bias"])["bias"]
+    bias = measured(rows, metrics=["bias"])["bias"]
     independent = (rows["mean"] - rows["y"]).std() / math.sqrt(len(rows))
     assert bias.standard_error > 2 * independent
     assert design_effect(rows, row_terms("bias", rows)) > 5
@@ -210,7 +214,7 @@ def test_null_twin_independent_rows_have_a_design_effect_of_about_one():
 def test_fewer_than_eight_dates_and_series_have_no_standard_error():
     rows = matured(ledger(0, n_series=2, n_days=7))
     assert math.isnan(standard_error(rows, np.zeros(len(rows))))
-    assert measure_accuracy(matured(ledger(0, n_series=9, n_days=1)), metrics=["mae"])["mae"].standard_error > 0
+    assert measured(matured(ledger(0, n_series=9, n_days=1)), metrics=["mae"])["mae"].standard_error > 0
 
 
 # --- frames and lines --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from monitoring_assets.measures.forecast.accuracy import measure_accuracy
+from monitoring_assets.measures.forecast.accuracy import measure_parts
 from monitoring_assets.measures.forecast.matured import matured
 from monitoring_assets.measures.paired import PairedGain, area_under_roc, in_units, paired_gain, score
 from monitoring_assets.measures.registry import METRICS
@@ -63,7 +63,7 @@ def test_a_score_of_forecasts_equals_the_matured_measure(metric: str, seed: int)
     rows = rows.assign(y=rng.normal(5, 3, 40), mean=rng.normal(5, 3, 40))
     scales = pd.DataFrame({"mase": {"a": 2.0, "b": 0.5}, "rmsse": {"a": 2.0, "b": 0.5}})
     units = rows["unique_id"].map(scales["mase"]).to_numpy()
-    expected = measure_accuracy(matured(rows), scales, [metric])[metric].value
+    expected = measure_parts({"all": matured(rows)}, scales, [metric])["all"][metric].value
     assert score(Task.FORECAST, metric, *in_units(metric, rows["y"].to_numpy(), rows["mean"].to_numpy(), units), None) == pytest.approx(
         expected
     )

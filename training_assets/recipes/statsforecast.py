@@ -71,12 +71,13 @@ def known_models() -> list[str]:
     return [*STATISTICAL, LAGS]
 
 
-def check_parameters(policy: MonitoredModel) -> None:
-    """Refuse settings that a declared candidate does not have. Raises ValueError. Slow to import, so only where some are declared."""
-    if declared(policy).parameters:
+def check_spec(policy: MonitoredModel) -> None:
+    """Refuse a specification that cannot be. Raises ValueError. Settings of candidates are slow to check, so only where some are declared."""
+    spec = spec_of(policy)
+    if spec.parameters:
         from training_assets.recipes.forecast.statistical import check_parameters
 
-        check_parameters(spec_of(policy))
+        check_parameters(spec)
 
 
 def as_series(policy: MonitoredModel, rows: "pd.DataFrame") -> "pd.DataFrame":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from monitoring_assets.measures.forecast.matured import levels_of
 from monitoring_assets.measures.forecast.names import BASELINE, REALIZED
 from monitoring_assets.measures.forecast.standard_error import standard_error
-from monitoring_assets.measures.lines import ALL, REFERENCE, lines_of
+from monitoring_assets.measures.lines import REFERENCE, lines_of
 from monitoring_assets.measures.number import Number, refused
 from resources.vocabulary import Kind
 
@@ -77,11 +77,6 @@ def metrics_of(rows: "pd.DataFrame", scales: "pd.DataFrame | None") -> list[str]
         *(name for name in METRICS if name not in lacking),
         *(f"{what}_{level}" for what in ("winkler", "coverage") for level in levels),
     ]
-
-
-def measure_accuracy(rows: "pd.DataFrame", scales: "pd.DataFrame | None" = None, metrics: Sequence[str] | None = None) -> dict[str, Number]:
-    """Measure one set of rows: ``measure_parts`` of all of them."""
-    return measure_parts({ALL: rows}, scales, metrics)[ALL]
 
 
 def measure_parts(
